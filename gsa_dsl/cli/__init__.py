@@ -1,0 +1,65 @@
+"""The command ``gsa``: check, explain, compile and verify specs from a terminal or a script."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gsa_dsl import __version__
+from gsa_dsl.cli import check, compile, explain, verify
+from gsa_dsl.cli.output import print_error, report_spec_error
+from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
+from gsa_dsl.diagnostics import SpecError
+
+__all__ = ["main"]
+
+_EPILOG = """\
+examples:
+  gsa check examples/*.gsa                      every mistake, with its place and its fix
+  gsa explain examples/gsa.gsa --L 131072       what the attention costs at that length
+  gsa compile examples/gsa.gsa -o build/        write the kernels as one Python file
+  gsa verify examples/gsa.gsa -p k_base=32 -p k_min=8 -p k_max=64
+
+exit status:
+  0  all is well
+  1  a spec is wrong, or does not pass verification; the reasons are on standard error
+  2  the command was not used as it can be: an unknown flag, a missing file
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (the process's own unless given) and return the exit status 0, 1 or 2."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except SpecError as error:
+        report_spec_error(error, as_json=arguments.json)
+        return WRONG
+    except Misuse as error:
+        print_error(str(error))
+        return MISUSE
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gsa",
+        description="Compile short specs of sparse gated attention into checked, differentiable Triton kernels.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gsa {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (check, explain, compile, verify):
+        command.add(commands)
+    return parser

@@ -1,0 +1,126 @@
+"""The cost of a spec as tables: figures at one size, the formulas behind them, and dense attention beside them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gsa_dsl.cli.output import Column, Json, print_table
+
+if TYPE_CHECKING:
+    from gsa_dsl.sema.cost import CostTable, Figures
+    from gsa_dsl.sema.typed import CheckedSpec
+
+QUANTITIES = ("flops", "bytes", "memory", "selected")
+_LEGEND = (
+    "flops: forward; bytes: moved to and from memory; memory: held beside inputs and outputs; "
+    "selected: keys per query. An adaptive budget counts as its largest value."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that a cost is evaluated at; elements have two bytes."""
+
+    length: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    batch: int = 1
+
+    def __str__(self) -> str:
+        heads = f"{self.heads} heads, {self.kv_heads} kv heads of {self.head_dim}"
+        return f"L = {self.length:,}, B = {self.batch}, {heads}"
+
+    def figures(self, table: CostTable) -> tuple[Figures, ...]:
+        """The rows of ``table`` at these sizes, the total last."""
+        return table.evaluate(self.length, self.heads, self.kv_heads, self.head_dim, self.batch)
+
+
+def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
+    """Print what every construct of ``spec`` costs, by which formula, and how that compares with dense attention."""
+    from gsa_dsl.sema.cost import cost
+    from gsa_dsl.sema.symbols import spelt
+
+    table = cost(spec)
+    figures = sizes.figures(table)
+    lines = [str(row.span.line) for row in table.rows]
+    columns = (Column("construct"), Column("line", True), *(Column(name, True) for name in QUANTITIES))
+    rows = [_figures_row(figure, line) for figure, line in zip(figures, [*lines, ""], strict=True)]
+    print_table(f"attention {spec.name} at {sizes}", columns, rows, total=True)
+    print(_LEGEND, end="\n\n")
+    formulas = [
+        (row.construct if number == 0 else "", name, spelt(formula))
+        for row in table.rows
+        for number, (name, formula) in enumerate((n, f) for n in QUANTITIES if (f := getattr(row, n)) != 0)
+    ]
+    print_table("formulas", (Column("construct"), Column("of"), Column("formula")), formulas)
+    print()
+    for line in _beside_dense(table, figures[-1], sizes):
+        print(line)
+
+
+def cost_json(spec: CheckedSpec, sizes: Sizes) -> Json:
+    """The same for machines: figures are plain numbers, bytes in bytes; formulas are text."""
+    from gsa_dsl.sema.cost import cost
+    from gsa_dsl.sema.symbols import spelt
+
+    table = cost(spec)
+    figures = sizes.figures(table)
+    return {
+        "name": spec.name,
+        "sizes": asdict(sizes),
+        "params": dict(spec.params),
+        "rows": [
+            {**asdict(figure), "line": row.span.line, "formulas": {n: spelt(getattr(row, n)) for n in QUANTITIES}}
+            for row, figure in zip(table.rows, figures, strict=False)
+        ],
+        "total": asdict(figures[-1]),
+        "pairs": table.attended(sizes.length),
+        "dense": asdict(sizes.figures(_dense())[-1]),
+    }
+
+
+def _dense() -> CostTable:
+    """The cost of plain causal attention."""
+    from gsa_dsl.diagnostics import Source
+    from gsa_dsl.frontend.parser import parse
+    from gsa_dsl.sema.check import check
+    from gsa_dsl.sema.cost import cost
+
+    return cost(check(parse(Source("<dense>", "attention dense { causal }"))))
+
+
+def _figures_row(figure: Figures, line: str) -> tuple[str, ...]:
+    selected = f"{figure.selected:,.0f}" if figure.selected else ""
+    return figure.construct, line, flops(figure.flops), size(figure.bytes), size(figure.memory), selected
+
+
+def _beside_dense(table: CostTable, total: Figures, sizes: Sizes) -> list[str]:
+    length = sizes.length
+    pairs, all_pairs = table.attended(length), length * (length + 1) // 2
+    dense = sizes.figures(_dense())[-1]
+    return [
+        f"attends to {pairs:,} of the {all_pairs:,} pairs of a query and an earlier key ({pairs / all_pairs:.2%})",
+        f"dense attention at this size: {flops(dense.flops)}, {size(dense.bytes)} moved; "
+        f"this spec: {total.flops / dense.flops:.2f} times the flops, {total.bytes / dense.bytes:.2f} times the bytes",
+    ]
+
+
+def flops(count: float) -> str:
+    """``1.23 TFLOP``; nothing for none."""
+    return _scaled(count, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"))
+
+
+def size(count: float) -> str:
+    """``1.23 GiB``; nothing for none."""
+    return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+
+
+def _scaled(count: float, base: int, units: tuple[str, ...]) -> str:
+    if not count:
+        return ""
+    step = 0
+    while abs(count) >= base and step < len(units) - 1:
+        count, step = count / base, step + 1
+    return f"{count:.0f} {units[step]}" if step == 0 else f"{count:.4g} {units[step]}"

@@ -1,0 +1,89 @@
+"""From a command's arguments to a checked spec, a plan or a compiled attention."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gsa_dsl.cli.files import read_source
+from gsa_dsl.cli.options import kv_heads
+from gsa_dsl.cli.status import Misuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gsa_dsl.compiler import CompiledAttention
+    from gsa_dsl.diagnostics import Source
+    from gsa_dsl.ir.plan import Plan
+    from gsa_dsl.sema.typed import CheckedSpec
+
+
+def check_source(source: Source, arguments: argparse.Namespace) -> CheckedSpec:
+    """The checked spec in ``source`` with the parameters of ``-p``; raises SpecError with every mistake."""
+    from gsa_dsl.frontend.parser import parse
+    from gsa_dsl.sema.check import check
+
+    return check(parse(source), dict(arguments.params))
+
+
+def check_file(arguments: argparse.Namespace) -> CheckedSpec:
+    """:func:`check_source` of ``arguments.file``; raises Misuse if that cannot be read."""
+    return check_source(read_source(arguments.file), arguments)
+
+
+def plan_for(spec: CheckedSpec, arguments: argparse.Namespace) -> Plan:
+    """The plan of ``spec`` for the shape asked for; raises Misuse for a shape that cannot be."""
+    from gsa_dsl.compiler import plan_of
+
+    try:
+        return plan_of(spec.source, dict(spec.params), shape_of(arguments))
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def generated_for(spec: CheckedSpec, arguments: argparse.Namespace) -> str:
+    """The text of the module that is generated for ``spec``; raises as :func:`plan_for`."""
+    from gsa_dsl.compiler import generate
+
+    try:
+        return generate(_renamed(spec.source), dict(spec.params), shape_of(arguments), None, arguments.backend)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def compile_for(
+    spec: CheckedSpec, arguments: argparse.Namespace, backend: str, params: Mapping[str, int | float]
+) -> CompiledAttention:
+    """``spec`` compiled on ``backend`` with these parameters; raises as :func:`plan_for`."""
+    import gsa_dsl
+
+    heads, groups, head_dim = shape_of(arguments)
+    source = _renamed(spec.source)
+    try:
+        return gsa_dsl.compile(
+            source.text,
+            name=source.name,
+            heads=heads,
+            kv_heads=groups,
+            head_dim=head_dim,
+            backend=backend,
+            params=params,
+        )
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
+    """(heads, kv_heads, head_dim); raises Misuse unless kv_heads divides heads."""
+    heads, groups = arguments.heads, kv_heads(arguments)
+    if heads % groups:
+        raise Misuse(f"--kv-heads {groups} does not divide --heads {heads}")
+    return heads, groups, arguments.head_dim
+
+
+def _renamed(source: Source) -> Source:
+    """The source under its file's name alone: generated code does not depend on the folder it was compiled from."""
+    from gsa_dsl.diagnostics import Source
+
+    return Source(Path(source.name).name, source.text)

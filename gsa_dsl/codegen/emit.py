@@ -1,0 +1,138 @@
+"""From a plan to the text of a Python module: fill the templates, append what they call, check that it parses."""
+
+from __future__ import annotations
+
+import ast
+import pprint
+
+from gsa_dsl import __version__
+from gsa_dsl.codegen import library
+from gsa_dsl.codegen.environment import environment
+from gsa_dsl.codegen.hooks import hooks
+from gsa_dsl.codegen.printer import TORCH
+from gsa_dsl.ir.nodes import inputs
+from gsa_dsl.ir.plan import Plan
+from gsa_dsl.options import Launch
+from gsa_dsl.passes.schedule import next_power_of_two
+
+UNROLLED_HEADS = 8
+"""Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
+
+GATE_LAUNCH = Launch(4, 1)
+"""The value gate only moves bytes: nothing to tune."""
+
+
+def emit_triton(plan: Plan) -> str:
+    """The generated Triton module of ``plan``."""
+    made = hooks(plan)
+    context = _context(plan) | {"hooks": made, "library": []}
+    template = environment().get_template("module.py.jinja")
+    # Helpers call each other: render once to see what is called, then until nothing new is.
+    sources = library.functions()
+    text = template.render(context)
+    needed = library.called(text, sources)
+    while True:
+        more = library.called("\n".join([text, *(sources[name] for name in needed)]), sources)
+        if more == needed:
+            break
+        needed = more
+    return _tidy(template.render(context | {"library": [sources[name] for name in needed]}))
+
+
+def emit_torch(plan: Plan) -> str:
+    """The eager torch module of ``plan``: the same entry point, any device, no Triton."""
+    return _tidy(environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH)}))
+
+
+def _context(plan: Plan) -> dict[str, object]:
+    score, budget = plan.score, plan.budget
+    uses = {name: score is not None and name in score.tensors for name in ("w", "b")}
+    gates = plan.output_gate.inputs if plan.output_gate is not None else ()
+    partial_names = [
+        name
+        for name in ("dot", "w", "b")
+        if score is not None and any(name == read for r in score.reductions for read, _ in r.partials)
+    ]
+    word = "torch.uint8" if plan.config.tile <= 8 else "torch.int16" if plan.config.tile <= 16 else "torch.int32"
+    return {
+        "plan": plan,
+        "config": plan.config,
+        "version": __version__,
+        "launch": pprint.pformat(launches(plan), width=100, sort_dicts=False),
+        "meta": pprint.pformat(meta(plan), width=100, sort_dicts=False),
+        "group_pad": next_power_of_two(plan.shape.group),
+        "dim_pad": max(16, next_power_of_two(plan.shape.head_dim)),
+        "index_pad": max(16, next_power_of_two(score.dim)) if score is not None else 0,
+        "dim_padded": plan.shape.head_dim != max(16, next_power_of_two(plan.shape.head_dim)),
+        "index_padded": score is not None and score.dim != max(16, next_power_of_two(score.dim)),
+        "windowed": not plan.listed and bool(plan.first or plan.last),
+        "uses": uses,
+        "partial_names": partial_names,
+        "head_range": "tl.static_range" if score is not None and score.heads <= UNROLLED_HEADS else "range",
+        "budget": budget,
+        "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
+        "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],
+        "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
+        "train_origin": plan.train_origin,
+        "zs": "".join(f"z{i}, " for i in range(len(gates))),
+        "n_gates": len(gates),
+        "word_dtype": word,
+    }
+
+
+def launches(plan: Plan) -> dict[str, dict[str, int]]:
+    """``num_warps`` and ``num_stages`` of each kernel the module has."""
+    config = plan.config
+    chosen = {
+        "attend_fwd_kernel": config.attend,
+        "attend_bwd_prepare_kernel": config.attend,
+        "attend_bwd_query_kernel": config.backward,
+        "attend_bwd_key_kernel": config.backward,
+    }
+    if plan.value_gate is not None:
+        chosen |= {"value_gate_fwd_kernel": GATE_LAUNCH, "value_gate_bwd_kernel": GATE_LAUNCH}
+    if plan.listed:
+        chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
+    if plan.temperature is not None:
+        chosen["indexer_loss_kernel"] = config.loss
+    return {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
+
+
+def meta(plan: Plan) -> dict[str, object]:
+    """What the runtime must know of a module to check a call's tensors, as plain literals."""
+    score, budget = plan.score, plan.budget
+    gates = [
+        {"name": gate_input.name, "target": gate.target, "granularity": gate_input.granularity}
+        for gate in (plan.value_gate, plan.output_gate)
+        if gate is not None
+        for gate_input in gate.inputs
+    ]
+    return {
+        "name": plan.name,
+        "spec": plan.spec_name,
+        "heads": plan.shape.heads,
+        "kv_heads": plan.shape.kv_heads,
+        "head_dim": plan.shape.head_dim,
+        "gates": gates,
+        "index": None
+        if score is None
+        else {"heads": score.heads, "dim": score.dim, "tensors": list(score.tensors)},
+        "budget_most": None if budget is None else budget.most,
+        "ema_decay": [] if budget is None else list(budget.ema_decay),
+        "ema_init": [] if budget is None else list(budget.ema_init),
+        "trained": plan.temperature is not None,
+    }
+
+
+def _tidy(text: str) -> str:
+    """Drop trailing blanks and runs of more than two blank lines; raise if the text is not Python."""
+    lines: list[str] = []
+    blank = 0
+    for line in text.splitlines():
+        line = line.rstrip()
+        blank = blank + 1 if not line else 0
+        if blank <= 2:
+            lines.append(line)
+    tidy = "\n".join(lines).strip("\n") + "\n"
+    ast.parse(tidy)
+    return tidy

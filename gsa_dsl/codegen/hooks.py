@@ -1,0 +1,55 @@
+"""The hooks: small functions, one per scalar expression of the spec, that the kernels call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsa_dsl.codegen.printer import TRITON, Dialect, Printed, print_scalars
+from gsa_dsl.ir.nodes import Scalar, inputs
+from gsa_dsl.ir.plan import GatePlan, Origin, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """``def name(params): return printed`` with the spec line it comes from."""
+
+    name: str
+    params: tuple[str, ...]
+    printed: Printed
+    origin: Origin
+
+
+def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
+    """Every hook of the plan, in the order the generated module shows them."""
+    made: list[Hook] = []
+
+    def add(name: str, params: tuple[str, ...], exprs: tuple[Scalar, ...], origin: Origin) -> None:
+        made.append(Hook(name, params, print_scalars(exprs, dialect), origin))
+
+    def add_gate(gate: GatePlan) -> None:
+        params = tuple(f"z{i}" for i in range(len(gate.inputs)))
+        add(f"{gate.target}_gate", params, (gate.factor,), gate.origin)
+        add(f"{gate.target}_gate_grad", params, (gate.factor, *gate.partials), gate.origin)
+
+    if plan.value_gate is not None:
+        add_gate(plan.value_gate)
+    if plan.output_gate is not None:
+        add_gate(plan.output_gate)
+    if plan.score is not None:
+        score = plan.score
+        for i, reduction in enumerate(score.reductions):
+            params = tuple(name for name, _ in reduction.partials)
+            add(f"score_term{i}", params, (reduction.term,), score.origin)
+            if plan.temperature is not None:
+                add(f"score_term{i}_grad", params, tuple(partial for _, partial in reduction.partials), score.origin)
+        accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
+        add("score_outer", accs, (score.outer,), score.origin)
+        if plan.temperature is not None:
+            add("score_outer_grad", accs, score.outer_partials, score.origin)
+    if plan.budget is not None:
+        budget = plan.budget
+        for i, ema in enumerate(budget.emas):
+            add(f"ema{i}_input", inputs(ema), (ema,), budget.origin)
+        if inputs(budget.expr):
+            add("budget", inputs(budget.expr), (budget.expr,), budget.origin)
+    return tuple(made)

@@ -1,0 +1,140 @@
+"""The one printer of scalar expressions, in the dialect of Triton or of torch; shared subexpressions are named once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gsa_dsl.ir.nodes import Apply, Const, Input, Scalar, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How operations are spelled: ``functions`` are formats over the printed arguments; ``infix`` maps to (sign, level)."""
+
+    name: str
+    functions: Mapping[str, str]
+
+
+_INFIX = {
+    "lt": ("<", 1),
+    "le": ("<=", 1),
+    "gt": (">", 1),
+    "ge": (">=", 1),
+    "eq": ("==", 1),
+    "add": ("+", 2),
+    "sub": ("-", 2),
+    "mul": ("*", 3),
+    "div": ("/", 3),
+}
+_NEG_LEVEL, _ATOM_LEVEL = 4, 5
+
+TRITON = Dialect(
+    "triton",
+    {
+        "sigmoid": "sigmoid({0})",
+        "tanh": "tanh({0})",
+        "relu": "tl.maximum({0}, 0.0)",
+        "silu": "silu({0})",
+        "softplus": "softplus({0})",
+        "exp": "tl.exp({0})",
+        "log": "tl.log({0})",
+        "sqrt": "tl.sqrt({0})",
+        "abs": "tl.abs({0})",
+        "min": "tl.minimum({0}, {1})",
+        "max": "tl.maximum({0}, {1})",
+        "clamp": "tl.minimum(tl.maximum({0}, {1}), {2})",
+        "where": "tl.where({0}, {1}, {2})",
+        "pow": "power({0}, {1})",
+    },
+)
+TORCH = Dialect(
+    "torch",
+    {
+        "sigmoid": "torch.sigmoid({0})",
+        "tanh": "torch.tanh({0})",
+        "relu": "torch.relu({0})",
+        "silu": "torch.nn.functional.silu({0})",
+        "softplus": "torch.nn.functional.softplus({0})",
+        "exp": "torch.exp({0})",
+        "log": "torch.log({0})",
+        "sqrt": "torch.sqrt({0})",
+        "abs": "torch.abs({0})",
+        "min": "minimum({0}, {1})",
+        "max": "maximum({0}, {1})",
+        "clamp": "clamp({0}, {1}, {2})",
+        "where": "torch.where({0}, {1}, {2})",
+        "pow": "{0} ** {1}",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A function body: assignments for values used more than once, then the expressions of the results."""
+
+    assignments: tuple[tuple[str, str], ...]
+    results: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join([*(f"{name} = {value}" for name, value in self.assignments), *self.results])
+
+
+def print_scalars(exprs: tuple[Scalar, ...], dialect: Dialect, prefix: str = "x") -> Printed:
+    """Print several expressions over the same inputs together, so that they share their common parts."""
+    uses: Counter[Scalar] = Counter()
+    seen: set[Scalar] = set()
+
+    def count(node: Scalar) -> None:
+        uses[node] += 1
+        if isinstance(node, Apply) and node not in seen:
+            seen.add(node)
+            for arg in node.args:
+                count(arg)
+
+    for expr in exprs:
+        count(expr)
+    names: dict[Scalar, str] = {}
+    assignments: list[tuple[str, str]] = []
+    for expr in exprs:
+        for node in walk(expr):
+            if isinstance(node, Apply) and uses[node] > 1 and node not in names:
+                text = _text(node, dialect, names)[0]
+                names[node] = f"{prefix}{len(assignments)}"
+                assignments.append((names[node], text))
+    return Printed(tuple(assignments), tuple(_text(expr, dialect, names)[0] for expr in exprs))
+
+
+def _text(node: Scalar, dialect: Dialect, names: Mapping[Scalar, str]) -> tuple[str, int]:
+    """The printed node and how tightly it binds."""
+    if node in names:
+        return names[node], _ATOM_LEVEL
+    if isinstance(node, Input):
+        return node.name, _ATOM_LEVEL
+    if isinstance(node, Const):
+        return _number(node.value), _ATOM_LEVEL if node.value >= 0 else _NEG_LEVEL
+    if node.op == "neg":
+        return f"-{_bracket(node.args[0], _ATOM_LEVEL, dialect, names)}", _NEG_LEVEL
+    if node.op in _INFIX:
+        sign, level = _INFIX[node.op]
+        left = _bracket(node.args[0], level, dialect, names)
+        right = _bracket(node.args[1], level + 1, dialect, names)
+        return f"{left} {sign} {right}", level
+    texts = [_text(arg, dialect, names)[0] for arg in node.args]
+    if dialect is TORCH and node.op == "pow":
+        texts = [_bracket(arg, _ATOM_LEVEL, dialect, names) for arg in node.args]
+        return dialect.functions["pow"].format(*texts), _NEG_LEVEL
+    return dialect.functions[node.op].format(*texts), _ATOM_LEVEL
+
+
+def _bracket(node: Scalar, level: int, dialect: Dialect, names: Mapping[Scalar, str]) -> str:
+    text, own = _text(node, dialect, names)
+    return text if own >= level else f"({text})"
+
+
+def _number(value: float) -> str:
+    """A float literal that reads back exactly and never as an int."""
+    text = repr(float(value))
+    return text if text not in ("inf", "-inf", "nan") else f'float("{text}")'

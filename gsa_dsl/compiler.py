@@ -1,0 +1,309 @@
+"""The pipeline, and what it yields: ``compile`` runs the stages, ``CompiledAttention`` is called like a function."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gsa_dsl import __version__
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.options import BACKENDS, KernelConfig
+from gsa_dsl.runtime import loader, validate
+
+if TYPE_CHECKING:
+    from gsa_dsl.ir.plan import Plan
+    from gsa_dsl.nn import GSAttention
+    from gsa_dsl.reference.dense import ReferenceResult
+    from gsa_dsl.sema.cost import CostTable
+    from gsa_dsl.sema.typed import CheckedSpec
+
+log = logging.getLogger("gsa_dsl")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The keys each query attended to. Opaque to the caller but for :meth:`mask`; may be passed to a later call."""
+
+    lists: Any
+    length: int
+    module: ModuleType
+
+    def mask(self) -> torch.Tensor:
+        """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures."""
+        mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
+        return mask
+
+
+@dataclass(frozen=True)
+class Aux:
+    """What a call returns beside the output.
+
+    lse: [batch, heads, length] float32, natural logarithm of the softmax normaliser over the attended keys.
+    budget: [batch, length] int32, keys chosen per query beside the forced ones; None without an indexer or in warm-up.
+    indexer_loss: 0-d float32, mean over queries of the KL; None unless the spec says ``train indexer with kl``.
+    ema_inputs: [emas] float32, this call's mean of each ``ema(...)``; None where the spec has none.
+    selection: the chosen keys; None when every visible key was attended to.
+    """
+
+    lse: torch.Tensor
+    budget: torch.Tensor | None
+    indexer_loss: torch.Tensor | None
+    ema_inputs: torch.Tensor | None
+    selection: Selection | None
+
+
+class CompiledAttention:
+    """An attention compiled for one head shape; made by :func:`compile`, called like ``scaled_dot_product_attention``."""
+
+    def __init__(self, path: Path, module: ModuleType, backend: str, recipe: Mapping[str, Any], source: Source) -> None:
+        self.path = path
+        self.backend = backend
+        self.recipe = dict(recipe)
+        self.meta: dict[str, Any] = module.META
+        self._module = module
+        self._source = source
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        gates: Mapping[str, torch.Tensor] | None = None,
+        index: Mapping[str, torch.Tensor] | None = None,
+        ema: torch.Tensor | None = None,
+        phase: str = "sparse",
+        selection: torch.Tensor | Selection | None = None,
+        return_aux: bool = False,
+    ) -> Any:
+        """Attend.
+
+        Args:
+            query: [batch, heads, length, head_dim], any strides; float16, bfloat16 or float32 (any float for 'torch').
+            key, value: [batch, kv_heads, length, head_dim], dtype and device of query.
+            gates: for each gate its ``linear(x)`` before the activation: [batch, heads, length(, head_dim)], with
+                kv_heads for a value gate and head_dim for a gate per element.
+            index: the indexer's tensors the spec uses: q [batch, J, length, dI], k [batch, length, dI],
+                w [batch, J, length], b [J]; w and b may be float32.
+            ema: [emas] float32, the running means before this step; the spec's initial values if left out.
+            phase: "sparse", or "warmup" to attend to every key s <= t while the indexer learns (DeepSeek's DSA).
+            selection: use this choice, bool [batch, query, key] or an earlier ``aux.selection``, not the indexer's.
+            return_aux: also return an :class:`Aux`; the indexer's loss is computed only then.
+
+        Returns:
+            The output, like query; with ``return_aux`` a pair of it and the :class:`Aux`. Gradients flow to query,
+            key, value and gates through the output and to ``index`` through ``aux.indexer_loss`` only.
+
+        Raises:
+            OperandError: an operand does not fit; the message names it, what it is and what the spec asks.
+        """
+        gates, index = gates or {}, index or {}
+        validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
+        if ema is None and self.meta["ema_init"]:
+            ema = torch.tensor(self.meta["ema_init"], dtype=torch.float32, device=query.device)
+        elif ema is not None:
+            ema = ema.detach().to(query.device, torch.float32)
+        chosen = selection.lists if isinstance(selection, Selection) else selection
+        result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux)
+        if not return_aux:
+            return result.output
+        kept = None if result.lists is None else Selection(result.lists, query.shape[2], self._module)
+        return result.output, Aux(result.lse, result.budget, result.indexer_loss, result.ema_inputs, kept)
+
+    def reference(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs: Any) -> ReferenceResult:
+        """The same call by the dense float64 reference, straight from the checked spec; memory O(L^2)."""
+        from gsa_dsl.reference.dense import reference
+
+        selection = kwargs.get("selection")
+        if isinstance(selection, Selection):
+            kwargs["selection"] = selection.mask()
+        return reference(self.spec, query, key, value, **kwargs)
+
+    def module(self, d_model: int, **kwargs: Any) -> GSAttention:
+        """An ``nn.Module`` around this attention: projections, RoPE, gates, indexer; see :class:`gsa_dsl.GSAttention`."""
+        from gsa_dsl.nn import GSAttention
+
+        return GSAttention(self, d_model, **kwargs)
+
+    def cost(self) -> CostTable:
+        """The symbolic cost of every construct; ``.evaluate(L=..., heads=..., ...)`` gives numbers."""
+        from gsa_dsl.sema.cost import cost
+
+        return cost(self.spec)
+
+    @functools.cached_property
+    def spec(self) -> CheckedSpec:
+        """The checked spec with this compilation's parameters; parsed on first use, a cached compile skips it."""
+        return _check(self._source, self.recipe["params"])
+
+    @property
+    def source(self) -> str:
+        """The generated module's text."""
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def kernels(self) -> ModuleType:
+        """The loaded generated module."""
+        return self._module
+
+    def __repr__(self) -> str:
+        meta = self.meta
+        shape = f"heads={meta['heads']}, kv_heads={meta['kv_heads']}, head_dim={meta['head_dim']}"
+        return f"CompiledAttention({meta['name']}, {shape}, backend={self.backend!r}, path={str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _recompile, (self.recipe,)
+
+
+def compile(
+    spec: str | os.PathLike[str],
+    *,
+    heads: int,
+    head_dim: int,
+    kv_heads: int | None = None,
+    backend: str = "auto",
+    config: KernelConfig | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    params: Mapping[str, int | float] | None = None,
+    **more_params: int | float,
+) -> CompiledAttention:
+    """Compile a spec for one head shape.
+
+    Args:
+        spec: a path to a ``.gsa`` file, or the text of a spec (anything with a ``{``).
+        heads, kv_heads, head_dim: query heads, key/value heads (default: heads), width of a head.
+        backend: 'triton' (CUDA), 'interpret' (the same kernels on the CPU, slow, for debugging), 'torch' (eager, any
+            device), or 'auto': triton where CUDA is available, else torch; it logs which.
+        config: tile sizes of the kernels; the planner's default if left out.
+        cache_dir: where the generated module is kept; default ``$GSA_DSL_CACHE_DIR`` or the user's cache folder.
+        name: what messages and comments call the spec; default the file's name.
+        params: values for the spec's parameters, also accepted as plain keyword arguments.
+
+    Raises:
+        SpecError: the spec is wrong; holds every mistake found. Nothing is written.
+        ValueError: heads, backend or config make no sense.
+        FileNotFoundError: ``spec`` names a file that does not exist.
+    """
+    shape = _shape(heads, kv_heads, head_dim)
+    chosen = _backend(backend)
+    values = {**(params or {}), **more_params}
+    source = _read(spec, name)
+    recipe = {
+        "spec": source.text,
+        "name": source.name,
+        "heads": shape[0],
+        "kv_heads": shape[1],
+        "head_dim": shape[2],
+        "backend": chosen,
+        "config": config,
+        "params": values,
+    }
+    path = _module_path(recipe, loader.cache_folder(cache_dir))
+    if not path.is_file():
+        loader.write_atomically(path, generate(source, values, shape, config, chosen))
+    module = loader.load_module(path, interpret=chosen == "interpret")
+    return CompiledAttention(path, module, chosen, recipe, source)
+
+
+def generate(
+    source: Source,
+    params: Mapping[str, int | float],
+    shape: tuple[int, int, int],
+    config: KernelConfig | None,
+    backend: str,
+) -> str:
+    """The stages one after another, from text to the text of a Python module. Pure: writes nothing."""
+    plan = plan_of(source, params, shape, config)
+    from gsa_dsl.codegen.emit import emit_torch, emit_triton
+
+    return emit_torch(plan) if backend == "torch" else emit_triton(plan)
+
+
+def plan_of(
+    source: Source, params: Mapping[str, int | float], shape: tuple[int, int, int], config: KernelConfig | None = None
+) -> Plan:
+    """The plan of a spec for ``shape`` = (heads, kv_heads, head_dim)."""
+    from gsa_dsl.ir.lower import lower
+    from gsa_dsl.ir.plan import HeadShape
+
+    return lower(_check(source, params), HeadShape(*shape), config)
+
+
+def _check(source: Source, params: Mapping[str, int | float]) -> CheckedSpec:
+    from gsa_dsl.frontend.parser import parse
+    from gsa_dsl.sema.check import check
+
+    return check(parse(source), params)
+
+
+def _read(spec: str | os.PathLike[str], name: str | None) -> Source:
+    if isinstance(spec, str) and ("{" in spec or "\n" in spec):
+        return Source(name or "<string>", spec)
+    from gsa_dsl.frontend.reader import read_source
+
+    path = Path(spec)
+    return Source(name or path.name, read_source(path).text)
+
+
+def _shape(heads: int, kv_heads: int | None, head_dim: int) -> tuple[int, int, int]:
+    kv_heads = heads if kv_heads is None else kv_heads
+    for name, value in (("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive int, got {value!r}")
+    if heads % kv_heads:
+        raise ValueError(f"heads must be a multiple of kv_heads, got heads={heads}, kv_heads={kv_heads}")
+    if head_dim > 256:
+        raise ValueError(f"head_dim must be at most 256, got {head_dim}")
+    return heads, kv_heads, head_dim
+
+
+@functools.cache
+def _auto() -> str:
+    """What ``backend='auto'`` means on this machine; said once."""
+    chosen = "triton" if torch.cuda.is_available() else "torch"
+    why = "CUDA is available" if chosen == "triton" else "no CUDA device"
+    log.warning("gsa_dsl: backend 'auto' is %r here (%s)", chosen, why)
+    return chosen
+
+
+def _backend(backend: str) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "auto":
+        return _auto()
+    if backend == "triton" and not torch.cuda.is_available():
+        raise ValueError("backend 'triton' needs a CUDA device and none is available; use 'torch', or 'interpret' to debug")
+    return backend
+
+
+def _module_path(recipe: Mapping[str, Any], folder: Path) -> Path:
+    """The cache file of a compilation: its name holds the spec's and a digest of everything the text depends on."""
+    config = recipe["config"]
+    key = {
+        **{name: recipe[name] for name in ("spec", "name", "heads", "kv_heads", "head_dim")},
+        "params": sorted(recipe["params"].items()),
+        "backend": "torch" if recipe["backend"] == "torch" else "triton",
+        "config": None if config is None else asdict(config),
+        "version": __version__,
+        "compiler": loader.compiler_fingerprint(),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    stem = Path(recipe["name"]).stem.strip("<>") or "spec"
+    safe = "".join(c if c.isalnum() or c == "_" else "_" for c in stem)
+    return folder / "modules" / f"{safe}_{key['backend']}_{digest}.py"
+
+
+def _recompile(recipe: Mapping[str, Any]) -> CompiledAttention:
+    """Compile again from a recipe: what unpickling does."""
+    return compile(**recipe)

@@ -1,0 +1,41 @@
+"""A diagnostic as a value, and the one exception that carries them to the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsa_dsl.diagnostics.span import Source, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A second place that explains the first (``'k_max' is declared here``)."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake: a stable code, what is wrong and where, why it matters, and what to write instead."""
+
+    code: str
+    message: str
+    span: Span
+    reason: str = ""
+    fix: str = ""
+    labels: tuple[Label, ...] = ()
+
+
+class SpecError(Exception):
+    """A spec is wrong. Holds every diagnostic found, in source order; ``str()`` renders them all."""
+
+    def __init__(self, source: Source, diagnostics: tuple[Diagnostic, ...]) -> None:
+        self.source = source
+        self.diagnostics = tuple(sorted(diagnostics, key=lambda d: (d.span.start, d.code)))
+        super().__init__(source, diagnostics)
+
+    def __str__(self) -> str:
+        from gsa_dsl.diagnostics.render import render
+
+        return "\n\n".join(render(self.source, diagnostic) for diagnostic in self.diagnostics)

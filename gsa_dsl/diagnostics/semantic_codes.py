@@ -1,0 +1,108 @@
+"""The stable codes of semantic mistakes (GSA020 to GSA099) and their titles. A code is never reused."""
+
+from __future__ import annotations
+
+UNKNOWN_NAME = "GSA020"
+UNKNOWN_FUNCTION = "GSA021"
+WRONG_ARITY = "GSA022"
+BAD_KEYWORD = "GSA023"
+NOT_A_NUMBER = "GSA024"
+NOT_A_VECTOR = "GSA025"
+STRAY_COMPARISON = "GSA026"
+NOT_A_CONDITION = "GSA027"
+SIGNATURE = "GSA028"
+UNBOUND_HEAD = "GSA029"
+CONSTANT_SCORE = "GSA030"
+IDLE_REDUCTION = "GSA031"
+FOREIGN_REDUCTION = "GSA032"
+OTHER_ROWS = "GSA033"
+NOT_VISIBLE = "GSA034"
+VARIABLE_EXPONENT = "GSA035"
+DOMAIN = "GSA036"
+CROSSED_CLAMP = "GSA037"
+NESTED = "GSA038"
+
+RESERVED_NAME = "GSA040"
+DUPLICATE_PARAMETER = "GSA041"
+UNKNOWN_PARAMETER = "GSA042"
+PARAMETER_VALUE = "GSA043"
+
+MISSING_CAUSAL = "GSA050"
+DUPLICATE_CLAUSE = "GSA051"
+UNUSED_BUDGET = "GSA052"
+MISSING_BUDGET = "GSA053"
+MISSING_INDEXER = "GSA054"
+UNUSED_INDEXER = "GSA055"
+MISSING_SETTING = "GSA056"
+UNKNOWN_WORD = "GSA057"
+UNSUPPORTED = "GSA058"
+BAD_SIZE = "GSA059"
+NOTHING_FORCED = "GSA060"
+CLAUSE_HEAD = "GSA061"
+GATE_INPUT = "GSA062"
+
+UNBOUNDED_BUDGET = "GSA064"
+NEGATIVE_BUDGET = "GSA065"
+EMPTY_BUDGET = "GSA066"
+VARYING_COUNT = "GSA067"
+
+ASSERT_SUBJECT = "GSA070"
+EMPTY_INTERVAL = "GSA071"
+ASSERT_UNPROVED = "GSA072"
+
+BOUND_QUANTITY = "GSA080"
+BOUND_FORM = "GSA081"
+BOUND_EXCEEDED = "GSA082"
+SELECTED_EXCEEDED = "GSA083"
+BOUND_NEEDS_O = "GSA084"
+
+SEMANTIC: dict[str, str] = {
+    UNKNOWN_NAME: "unknown name",
+    UNKNOWN_FUNCTION: "unknown function",
+    WRONG_ARITY: "wrong number of arguments",
+    BAD_KEYWORD: "wrong keyword argument",
+    NOT_A_NUMBER: "not a number",
+    NOT_A_VECTOR: "not a vector",
+    STRAY_COMPARISON: "comparison outside where",
+    NOT_A_CONDITION: "where without a comparison",
+    SIGNATURE: "tensor indexed the wrong way",
+    UNBOUND_HEAD: "indexer head left unbound",
+    CONSTANT_SCORE: "score that is the same for every key",
+    IDLE_REDUCTION: "reduction of something constant",
+    FOREIGN_REDUCTION: "reduction that leaks",
+    OTHER_ROWS: "statistic of other rows",
+    NOT_VISIBLE: "not visible here",
+    VARIABLE_EXPONENT: "exponent that varies",
+    DOMAIN: "outside a function's domain",
+    CROSSED_CLAMP: "clamp with crossed ends",
+    NESTED: "nested reduction or ema",
+    RESERVED_NAME: "reserved parameter name",
+    DUPLICATE_PARAMETER: "parameter declared twice",
+    UNKNOWN_PARAMETER: "no such parameter",
+    PARAMETER_VALUE: "wrong value for a parameter",
+    MISSING_CAUSAL: "causal is missing",
+    DUPLICATE_CLAUSE: "clause given twice",
+    UNUSED_BUDGET: "budget that nothing uses",
+    MISSING_BUDGET: "budget is missing",
+    MISSING_INDEXER: "indexer is missing",
+    UNUSED_INDEXER: "indexer that chooses nothing",
+    MISSING_SETTING: "indexer setting is missing",
+    UNKNOWN_WORD: "unknown word",
+    UNSUPPORTED: "cannot be compiled yet",
+    BAD_SIZE: "not a usable size",
+    NOTHING_FORCED: "always without a key",
+    CLAUSE_HEAD: "wrong left-hand side",
+    GATE_INPUT: "gate without linear(x)",
+    UNBOUNDED_BUDGET: "unbounded budget",
+    NEGATIVE_BUDGET: "budget that may be negative",
+    EMPTY_BUDGET: "budget below one key",
+    VARYING_COUNT: "count that is not constant",
+    ASSERT_SUBJECT: "nothing to assert about",
+    EMPTY_INTERVAL: "empty interval",
+    ASSERT_UNPROVED: "assertion that does not hold",
+    BOUND_QUANTITY: "unknown quantity",
+    BOUND_FORM: "bound that cannot be decided",
+    BOUND_EXCEEDED: "bound exceeded",
+    SELECTED_EXCEEDED: "more keys selected than promised",
+    BOUND_NEEDS_O: "bound without O( )",
+}

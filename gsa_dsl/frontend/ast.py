@@ -1,0 +1,221 @@
+"""The syntax tree as written: one frozen node per construct, a span on every node, nothing resolved yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsa_dsl.diagnostics.span import Source, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Anything that stands somewhere in a spec."""
+
+    span: Span
+
+
+# --- expressions -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Node):
+    """``64``, ``0.5``, ``1e-6``; ``value`` is an int when written without point and exponent."""
+
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """An identifier: a parameter, a dimension (``dim``, ``head_dim``), a row statistic's subject."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    """A subscripted tensor: ``w[t, j]``, ``k[s]``, ``score[t]``."""
+
+    base: Name
+    indices: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword(Node):
+    """A named argument of a call: ``decay = 0.99``."""
+
+    name: Name
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """``sigmoid(e)``, ``clamp(e, lo, hi)``, ``var(score[t])``, ``ema(e, decay = 0.99)``, ``linear(x)``."""
+
+    func: Name
+    args: tuple[Expr, ...]
+    keywords: tuple[Keyword, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce(Node):
+    """``sum(j) body``: a reduction over one index variable; binds tighter than ``+``, looser than ``*``."""
+
+    op: Name
+    index: Name
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Node):
+    """``q[t, j] . k[s]``: the inner product of two vectors."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """``-operand``."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """``left op right`` with op one of ``+ - * / ^ < <= > >= ==``."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+Expr = Number | Name | Index | Call | Reduce | Dot | Unary | Binary
+
+
+# --- clauses ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Causal(Node):
+    """``causal``: position t attends to s <= t."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Node):
+    """``scale EXPR``: what the logits ``q . k`` are multiplied by; 1 / sqrt(head_dim) unless said."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Gate(Node):
+    """``gate TARGET = EXPR per GRANULARITY`` with target value or output, granularity element or head."""
+
+    target: Name
+    body: Expr
+    granularity: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Node):
+    """A ``heads N``, ``dim N`` or ``keys shared`` line of an indexer; ``value`` is a Name for ``keys``."""
+
+    key: Name
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Node):
+    """``score[t, s] = EXPR``."""
+
+    head: Index
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Indexer(Node):
+    """``indexer { heads 4  dim 64  keys shared  score[t, s] = ... }``."""
+
+    settings: tuple[Setting, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(Node):
+    """``budget[t] = EXPR``: how many keys query t may choose, beside the forced ones."""
+
+    head: Index
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Node):
+    """``select top COUNT tokens``; COUNT is an expression, or the name ``budget``."""
+
+    count: Expr
+    unit: Name
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysItem(Node):
+    """``first 4`` or ``last 64``."""
+
+    kind: Name
+    count: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Always(Node):
+    """``always first 4, last 64``: keys every query attends to, outside the budget."""
+
+    items: tuple[AlwaysItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Train(Node):
+    """``train indexer with kl`` or ``train indexer with kl(temperature = 0.5)``."""
+
+    method: Name
+    keywords: tuple[Keyword, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound(Node):
+    """``bound flops <= O(EXPR)`` (asymptotic) or ``bound selected <= EXPR`` (exact)."""
+
+    quantity: Name
+    body: Expr
+    asymptotic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assert(Node):
+    """``assert score in (0, J)``; a bracket is closed where ``[`` or ``]`` was written."""
+
+    subject: Name
+    low: Expr
+    high: Expr
+    low_closed: bool
+    high_closed: bool
+
+
+Clause = Causal | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert
+
+
+@dataclass(frozen=True, slots=True)
+class Param(Node):
+    """``k_base = 2048``: a parameter and its default, set at compile time."""
+
+    name: Name
+    default: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(Node):
+    """``attention NAME(PARAMS) { CLAUSES }``."""
+
+    source: Source
+    name: Name
+    params: tuple[Param, ...]
+    clauses: tuple[Clause, ...]

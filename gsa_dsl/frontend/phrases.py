@@ -1,0 +1,77 @@
+"""Words for what was found and what could have stood there, without a parser's names for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gsa_dsl.frontend.failure import Failure
+from gsa_dsl.frontend.words import KEYWORDS
+
+_MAX_SHOWN = 30
+
+_PUNCTUATION = {
+    "LPAR": "(",
+    "RPAR": ")",
+    "LSQB": "[",
+    "RSQB": "]",
+    "LBRACE": "{",
+    "RBRACE": "}",
+    "COMMA": ",",
+    "EQUAL": "=",
+    "_AT_MOST": "<=",
+}
+_SLOTS = {
+    "_GATE": "'value' or 'output'",
+    "_PER": "'element' or 'head'",
+    "KEYS": "'shared'",
+    "_ALWAYS": "'first' or 'last'",
+    "_WITH": "'kl'",
+    "_BOUND": "'flops', 'memory', 'bytes' or 'selected'",
+}
+
+
+def listed(items: Sequence[str], joiner: str) -> str:
+    """``a, b or c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {joiner} {items[-1]}"
+
+
+def quoted(text: object) -> str:
+    return f"'{text}'"
+
+
+def described(failure: Failure) -> str:
+    """What was found: ``'x'``, shortened if long, or the end of the file."""
+    if failure.at_end:
+        return "the end of the file"
+    text = failure.text
+    return quoted(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+
+
+def expectation(failure: Failure) -> str:
+    """What could have stood there, most telling first."""
+    expected = failure.expected
+    if failure.wants_operand:
+        return "an expression"
+    if failure.wants_clause:
+        return "a clause or '}'"
+    if failure.wants_setting:
+        return "a line of the indexer or '}'"
+    phrases = [quoted(word) for word, terminal in KEYWORDS.items() if terminal in expected]
+    if "WORD" in expected:
+        phrases.append(_slot(failure))
+    if "NAME" in expected:
+        phrases.append("a name")
+    if "INDEX" in expected and "NAME" not in expected:
+        phrases.append("an index variable")
+    phrases += [quoted(sign) for terminal, sign in _PUNCTUATION.items() if terminal in expected]
+    return listed(list(dict.fromkeys(phrases)), "or") if phrases else "an operator"
+
+
+def _slot(failure: Failure) -> str:
+    """The words of the vocabulary that the clause's open place takes."""
+    for terminal, words in _SLOTS.items():
+        if failure.top(terminal):
+            return words
+    if failure.clause is not None and failure.clause.type == "_ALWAYS":
+        return _SLOTS["_ALWAYS"]
+    return "'tokens'"

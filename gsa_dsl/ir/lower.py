@@ -1,0 +1,152 @@
+"""From a checked spec and head counts to a plan: typed trees become scalar IR, derivatives are taken, sizes are bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from gsa_dsl.diagnostics.span import Source, Span
+from gsa_dsl.ir.nodes import ONE, Apply, Const, Input, Scalar, apply, walk
+from gsa_dsl.ir.plan import BudgetPlan, GateInput, GatePlan, HeadShape, Origin, Plan, Reduction, ScorePlan
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.passes.canonicalize import canonicalize
+from gsa_dsl.passes.derivative import derivative
+from gsa_dsl.passes.schedule import default_config
+from gsa_dsl.sema import typed
+from gsa_dsl.sema.typed import CheckedSpec, GateSpec, TypedExpr
+
+
+def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = None) -> Plan:
+    """Lower ``spec`` for ``shape``; without a ``config`` the planner's default is taken."""
+    source = spec.source
+    origin = _origin(source, spec.tree.name.span)
+    score = _score(spec) if spec.indexer is not None and spec.selection is not None else None
+    return Plan(
+        name=spec.name,
+        spec_name=source.name,
+        shape=shape,
+        scale=_scale(spec, shape),
+        value_gate=_gates(spec, "value"),
+        output_gate=_gates(spec, "output"),
+        score=score,
+        budget=_budget(spec),
+        first=spec.forced.first,
+        last=spec.forced.last,
+        temperature=spec.train.temperature if spec.train is not None else None,
+        train_origin=_origin(source, spec.train.span) if spec.train is not None else None,
+        origin=origin,
+        forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
+        config=config or default_config(shape, listed=score is not None),
+    )
+
+
+def _origin(source: Source, span: Span) -> Origin:
+    return Origin(span.line, source.line(span.line).split("#")[0].strip())
+
+
+def _scale(spec: CheckedSpec, shape: HeadShape) -> float:
+    if spec.scale is None:
+        return 1.0 / math.sqrt(shape.head_dim)
+    value = canonicalize(scalar(spec.scale, shape=shape))
+    if not isinstance(value, Const):
+        raise AssertionError(f"a checked scale is a number, got {value}")
+    return value.value
+
+
+def _gates(spec: CheckedSpec, target: str) -> GatePlan | None:
+    gates: tuple[GateSpec, ...] = tuple(gate for gate in spec.gates if gate.target == target)
+    if not gates:
+        return None
+    factor: Scalar = ONE
+    for number, gate in enumerate(gates):
+        factor = canonicalize(apply("mul", factor, scalar(gate.body, rename={"z": f"z{number}"})))
+    return GatePlan(
+        target=target,
+        inputs=tuple(GateInput(gate.name, gate.granularity) for gate in gates),
+        factor=factor,
+        partials=tuple(derivative(factor, f"z{number}") for number in range(len(gates))),
+        origin=_origin(spec.source, gates[0].span),
+    )
+
+
+def _score(spec: CheckedSpec) -> ScorePlan:
+    indexer = spec.indexer
+    assert indexer is not None
+    found: list[tuple[str, Scalar]] = []
+
+    def cut(node: typed.Reduce) -> Scalar:
+        op = "max" if node.op == "max" else "sum"
+        key = (op, canonicalize(scalar(node.body)))
+        if key not in found:
+            found.append(key)
+        acc = Input(f"acc{found.index(key)}")
+        return apply("mul", acc, Const(1.0 / indexer.heads)) if node.op == "mean" else acc
+
+    outer = canonicalize(scalar(indexer.score, cut=cut))
+    reductions = []
+    for op, term in found:
+        names = [name for name in ("dot", "w", "b") if Input(name) in set(walk(term))]
+        reductions.append(Reduction(op, term, tuple((name, derivative(term, name)) for name in names)))
+    return ScorePlan(
+        heads=indexer.heads,
+        dim=indexer.dim,
+        reductions=tuple(reductions),
+        outer=outer,
+        outer_partials=tuple(derivative(outer, f"acc{i}") for i in range(len(found))),
+        tensors=indexer.tensors,
+        origin=_origin(spec.source, indexer.score.span),
+    )
+
+
+def _budget(spec: CheckedSpec) -> BudgetPlan | None:
+    selection = spec.selection
+    if selection is None:
+        return None
+    expr = canonicalize(scalar(selection.budget))
+    emas = tuple(canonicalize(scalar(ema.body)) for ema in spec.emas)
+    read = {node.name for e in (expr, *emas) for node in walk(e) if isinstance(node, Input)}
+    return BudgetPlan(
+        expr=expr,
+        statistics=tuple(op for op in ("count", "mean", "var", "max", "min") if f"row_{op}" in read),
+        emas=emas,
+        ema_decay=tuple(ema.decay for ema in spec.emas),
+        ema_init=tuple(ema.init for ema in spec.emas),
+        most=selection.most,
+        origin=_origin(spec.source, selection.budget.span),
+    )
+
+
+def scalar(
+    expr: TypedExpr,
+    *,
+    shape: HeadShape | None = None,
+    rename: dict[str, str] | None = None,
+    cut: Callable[[typed.Reduce], Scalar] | None = None,
+) -> Scalar:
+    """The typed expression as scalar IR; ``cut`` says what stands for a reduction."""
+
+    def go(node: TypedExpr) -> Scalar:
+        match node:
+            case typed.Const(value=value):
+                return Const(float(value))
+            case typed.Dimension(name=name):
+                if shape is None:
+                    raise AssertionError(f"{name} outside a scale")
+                return Const(float(getattr(shape, name)))
+            case typed.Leaf(name=name):
+                return Input((rename or {}).get(name, name))
+            case typed.Dot():
+                return Input("dot")
+            case typed.Statistic(op=op):
+                return Input(f"row_{op}")
+            case typed.Ema(slot=slot):
+                return Input(f"ema{slot}")
+            case typed.Reduce():
+                if cut is None:
+                    raise AssertionError("a checked expression has no reduction here")
+                return cut(node)
+            case typed.Apply(op=op, args=args):
+                return Apply(op, tuple(go(arg) for arg in args))
+        raise AssertionError(f"unexpected node {node!r}")
+
+    return go(expr)

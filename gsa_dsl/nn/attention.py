@@ -1,0 +1,245 @@
+"""A compiled attention with the projections around it: what a transformer block calls."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from gsa_dsl.nn.rotary import rotate
+
+if TYPE_CHECKING:
+    from gsa_dsl.compiler import Aux, CompiledAttention
+    from gsa_dsl.sema.typed import GateSpec, IndexerSpec
+
+
+class GSAttention(nn.Module):
+    """Self-attention on ``x`` [B, L, d_model] by a compiled spec; made by :meth:`CompiledAttention.module`.
+
+    Holds the query, key, value and output projections, one linear layer per gate (its bias starts at 0, so the gate
+    starts where the spec's expression puts it), the indexer's projections of the *detached* input, and, if the spec
+    says ``ema``, the buffer ``budget_ema`` (float32 whatever the module's dtype; updated in training mode only).
+
+    Attributes:
+        compiled: the compiled attention; copies of the module share it, a pickle compiles the spec again.
+        indexer_loss: the loss tensor of the last forward pass in training mode, with its graph; add it to the model's
+            loss (:func:`gsa_dsl.indexer_loss` sums over a model). None before, or when the spec trains no indexer.
+        phase: ``"sparse"``, or ``"warmup"`` while :meth:`warmup` is on.
+    """
+
+    budget_ema: Tensor | None
+
+    def __init__(
+        self,
+        compiled: CompiledAttention,
+        d_model: int,
+        *,
+        rope_base: float | None = 10000.0,
+        index_rope: bool = False,
+        bias: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Build the projections.
+
+        Args:
+            compiled: what ``gsa_dsl.compile`` returned.
+            d_model: features of the input and of the output.
+            rope_base: base of the rotary embedding of query and key; None for no positions at all.
+            index_rope: rotate the indexer's q and k too.
+            bias: biases in the query, key, value and output projections.
+            device: of the parameters, as for :class:`torch.nn.Linear`.
+            dtype: of the parameters, as for :class:`torch.nn.Linear`.
+
+        Raises:
+            ValueError: a size that cannot be, or an option that the spec has no use for.
+        """
+        super().__init__()
+        recipe = compiled.recipe
+        self.compiled = compiled
+        self.d_model = d_model
+        self.heads: int = recipe["heads"]
+        self.kv_heads: int = recipe["kv_heads"] or recipe["heads"]
+        self.head_dim: int = recipe["head_dim"]
+        self.rope_base = rope_base
+        self.index_rope = index_rope
+        self.phase: Literal["sparse", "warmup"] = "sparse"
+        self.indexer_loss: Tensor | None = None
+
+        indexer = compiled.spec.indexer
+        self._refuse_bad_options(indexer)
+
+        def linear(features: int, bias: bool) -> nn.Linear:
+            return nn.Linear(d_model, features, bias=bias, device=device, dtype=dtype)
+
+        self.q_proj = linear(self.heads * self.head_dim, bias)
+        self.k_proj = linear(self.kv_heads * self.head_dim, bias)
+        self.v_proj = linear(self.kv_heads * self.head_dim, bias)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, d_model, bias=bias, device=device, dtype=dtype)
+
+        self.gate_proj = nn.ModuleDict({gate.name: linear(self._width(gate), True) for gate in compiled.spec.gates})
+        for layer in self.gate_proj.values():
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+        self.index_proj = nn.ModuleDict()
+        self.index_bias: nn.Parameter | None = None
+        if indexer is not None:
+            widths = {"q": indexer.heads * indexer.dim, "k": indexer.dim, "w": indexer.heads}
+            for name in indexer.tensors:
+                if name == "b":
+                    self.index_bias = nn.Parameter(torch.zeros(indexer.heads, device=device, dtype=dtype))
+                else:
+                    self.index_proj[name] = linear(widths[name], False)
+
+        emas = compiled.spec.emas
+        initial = torch.tensor([ema.init for ema in emas], dtype=torch.float32, device=device) if emas else None
+        self.register_buffer("budget_ema", initial)
+
+    @overload
+    def forward(self, x: Tensor, return_aux: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, x: Tensor, return_aux: Literal[True]) -> tuple[Tensor, Aux]: ...
+
+    def forward(self, x: Tensor, return_aux: bool = False) -> Tensor | tuple[Tensor, Aux]:
+        """Attend.
+
+        In training mode the indexer's loss is computed and kept in :attr:`indexer_loss`, and ``budget_ema`` moves on;
+        in evaluation mode neither is touched.
+
+        Args:
+            x: [B, L, d_model].
+            return_aux: also return what the attention knows beside its output (:class:`gsa_dsl.Aux`).
+
+        Returns:
+            The output [B, L, d_model], or the pair of output and Aux.
+
+        Raises:
+            ValueError: ``x`` has another shape.
+        """
+        if x.dim() != 3 or x.shape[-1] != self.d_model:
+            raise ValueError(f"expected x [B, L, {self.d_model}], got {list(x.shape)}")
+        query = self._heads(self.q_proj(x), self.heads)
+        key = self._heads(self.k_proj(x), self.kv_heads)
+        value = self._heads(self.v_proj(x), self.kv_heads)
+        if self.rope_base is not None:
+            query, key = rotate(query, self.rope_base), rotate(key, self.rope_base)
+        gates, index = self._gates(x), self._index(x)
+        # A copy: the update below must not change what the backward pass may still read.
+        ema = None if self.budget_ema is None else self.budget_ema.clone()
+
+        aux: Aux | None = None
+        with _without_autocast(x.device.type):
+            if self.training or return_aux:
+                attended, aux = self.compiled(
+                    query, key, value, gates=gates, index=index, ema=ema, phase=self.phase, return_aux=True
+                )
+            else:
+                attended = self.compiled(query, key, value, gates=gates, index=index, ema=ema, phase=self.phase)
+        if self.training and aux is not None:
+            self.indexer_loss = aux.indexer_loss
+            self._update_ema(aux.ema_inputs)
+        output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        return (output, aux) if return_aux and aux is not None else output
+
+    def warmup(self, mode: bool = True) -> GSAttention:
+        """Attend densely while the indexer learns (``mode`` true), or sparsely as the spec says; returns the module.
+
+        Raises:
+            ValueError: the spec has no indexer to warm up.
+        """
+        if mode and self.compiled.spec.indexer is None:
+            raise ValueError(f"the spec '{self.compiled.spec.name}' has no indexer to warm up")
+        self.phase = "warmup" if mode else "sparse"
+        return self
+
+    def extra_repr(self) -> str:
+        spec = self.compiled.spec.name
+        return f"{spec}, heads={self.heads}, kv_heads={self.kv_heads}, head_dim={self.head_dim}, phase={self.phase}"
+
+    def _refuse_bad_options(self, indexer: IndexerSpec | None) -> None:
+        if self.d_model < 1:
+            raise ValueError(f"d_model must be at least 1, got {self.d_model}")
+        if self.rope_base is not None and self.head_dim % 2:
+            raise ValueError(f"rotary positions need an even head_dim, got {self.head_dim}; pass rope_base=None")
+        if self.index_rope:
+            if indexer is None or "q" not in indexer.tensors:
+                raise ValueError("index_rope=True, but the spec has no indexer with a q and a k to rotate")
+            if self.rope_base is None:
+                raise ValueError("index_rope=True needs a rope_base")
+            if indexer.dim % 2:
+                raise ValueError(f"index_rope=True needs an even indexer dim, got {indexer.dim}")
+
+    def _width(self, gate: GateSpec) -> int:
+        """Features of a gate's projection: one per head, or per head and element."""
+        heads = self.kv_heads if gate.target == "value" else self.heads
+        return heads * self.head_dim if gate.granularity == "element" else heads
+
+    @staticmethod
+    def _heads(flat: Tensor, heads: int) -> Tensor:
+        """[B, L, heads * dim] to [B, heads, L, dim], without a copy."""
+        return flat.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def _gates(self, x: Tensor) -> dict[str, Tensor] | None:
+        """The gates' pre-activations by name: [B, heads, L, D] per element, [B, heads, L] per head."""
+        gates: dict[str, Tensor] = {}
+        for gate in self.compiled.spec.gates:
+            flat: Tensor = self.gate_proj[gate.name](x)
+            heads = self.kv_heads if gate.target == "value" else self.heads
+            gates[gate.name] = self._heads(flat, heads) if gate.granularity == "element" else flat.transpose(1, 2)
+        return gates or None
+
+    def _index(self, x: Tensor) -> dict[str, Tensor] | None:
+        """The indexer's q [B, J, L, dI], k [B, L, dI], w [B, J, L] and b [J], those that the spec reads."""
+        indexer = self.compiled.spec.indexer
+        if indexer is None:
+            return None
+        seen = x.detach()
+        index: dict[str, Tensor] = {name: layer(seen) for name, layer in self.index_proj.items()}
+        if "q" in index:
+            index["q"] = self._heads(index["q"], indexer.heads)
+        if "w" in index:
+            index["w"] = index["w"].transpose(1, 2)
+        if self.index_bias is not None:
+            index["b"] = self.index_bias
+        if self.index_rope and self.rope_base is not None:
+            index |= {name: rotate(index[name], self.rope_base) for name in ("q", "k")}
+        return index
+
+    @torch.no_grad()
+    def _update_ema(self, inputs: Tensor | None) -> None:
+        if self.budget_ema is None or inputs is None:
+            return
+        step = self.budget_ema.new_tensor([1 - ema.decay for ema in self.compiled.spec.emas])
+        self.budget_ema.lerp_(inputs.detach().to(self.budget_ema), step)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GSAttention:
+        kept = self.budget_ema
+        super()._apply(fn, recurse)
+        if kept is not None and self.budget_ema is not None:
+            # Devices change it, dtypes do not: in bfloat16 a step of one percent would be rounded away.
+            self.budget_ema = self.budget_ema.float() if kept.is_meta else kept.to(self.budget_ema.device)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GSAttention:
+        """A copy with parameters of its own; the compiled attention, which never changes, is shared."""
+        memo[id(self.compiled)] = self.compiled
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy({**self.__dict__, "indexer_loss": None}, memo)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A loss with its graph does not travel.
+        return {**self.__dict__, "indexer_loss": None}
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Attention chooses its own precision: the projections around it are what autocast is for."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

@@ -1,0 +1,54 @@
+"""What a user may choose about a compilation, beside the spec: the backend and the kernels' tile sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Backend = Literal["auto", "triton", "interpret", "torch"]
+BACKENDS: tuple[str, ...] = ("auto", "triton", "interpret", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """``num_warps`` and ``num_stages`` of one kernel."""
+
+    warps: int = 4
+    stages: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """Tile sizes of the generated kernels. All are powers of two.
+
+    ``tile``: neighbouring queries handled together (1..32); ``block_keys``: keys per step of an attention kernel;
+    ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program walks;
+    ``scan_keys``: scores per step of the selection; ``workspace_mib``: memory for a chunk of scores.
+    """
+
+    tile: int = 8
+    block_keys: int = 64
+    backward_keys: int = 64
+    score_rows: int = 64
+    score_keys: int = 128
+    strip: int = 4
+    scan_keys: int = 1024
+    list_keys: int = 256
+    workspace_mib: int = 256
+    attend: Launch = Launch(8, 2)
+    backward: Launch = Launch(8, 2)
+    score: Launch = Launch(4, 2)
+    threshold: Launch = Launch(4, 1)
+    lists: Launch = Launch(4, 1)
+    loss: Launch = Launch(8, 2)
+
+    def __post_init__(self) -> None:
+        sizes = ("tile", "block_keys", "backward_keys", "score_rows", "score_keys", "strip", "scan_keys", "list_keys")
+        for name in sizes:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1 or value & (value - 1):
+                raise ValueError(f"config.{name} must be a power of two, got {value!r}")
+        if self.tile > 32:
+            raise ValueError(f"config.tile must be at most 32 (a mask word holds 32 queries), got {self.tile}")
+        if self.workspace_mib < 1:
+            raise ValueError(f"config.workspace_mib must be at least 1, got {self.workspace_mib!r}")

@@ -1,0 +1,294 @@
+"""What a spec means: the dense float64 evaluation that every kernel is held against.
+
+Reads a checked spec and nothing later: it imports neither lowering nor codegen nor runtime. Rows (queries) are
+independent of each other, so a long sequence is worked through in blocks of rows, which the backward computes again:
+that bounds the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from gsa_dsl.reference.evaluate import Scope, evaluate, pairwise_dot
+from gsa_dsl.sema.typed import CheckedSpec, GateSpec, IndexerSpec, SelectionSpec
+
+_BLOCK_ELEMENTS = 2**24  # of one [B, heads, rows, L] tensor: 128 MiB in float64
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceResult:
+    """What :func:`reference` returns, for B sequences of length L, H query heads and value width D.
+
+    * ``output [B, H, L, D]``; ``lse [B, H, L]``: natural logsumexp of the scaled logits, -inf for a row without keys.
+    * ``budget [B, L]`` int64, the k_t used (capped by the candidates), and ``budget_exact [B, L]``, the value before it
+      was rounded down; None where nothing is chosen by score.
+    * ``scores [B, L, L]``: detached, -inf where s > t; None without an indexer.
+    * ``selected [B, L, L]`` bool: the keys attended to. ``indexer_loss``: 0-d, None unless the spec trains its indexer.
+    * ``ema_inputs [n]``: this step's mean of each ``ema`` body; None without any.
+    """
+
+    output: Tensor
+    lse: Tensor
+    budget: Tensor | None
+    budget_exact: Tensor | None
+    scores: Tensor | None
+    selected: Tensor
+    indexer_loss: Tensor | None
+    ema_inputs: Tensor | None
+
+
+def reference(
+    spec: CheckedSpec,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    gates: Mapping[str, Tensor] | None = None,
+    index: Mapping[str, Tensor] | None = None,
+    ema: Tensor | None = None,
+    phase: str = "sparse",
+    selection: Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> ReferenceResult:
+    """Evaluate ``spec`` densely.
+
+    ``query [B, H, L, D]``; ``key`` and ``value [B, Hkv, L, D]``; ``gates[name]``: pre-activations, ``[B, heads, L, D]``
+    per element, ``[B, heads, L]`` per head; ``index``: q ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b
+    ``[J]``, as far as the spec uses them; ``ema [n]``: the state vector (the spec's initial values if None).
+
+    ``phase="warmup"`` attends, and fits the indexer, to all s <= t. ``selection``, a bool mask ``[B, L, L]``, replaces
+    the indexer's choice. ``dtype`` is what to compute in: float64 is the meaning, less shows the error of eager torch.
+
+    The output is differentiable in query, key, value and gates, the indexer's loss in ``index`` alone.
+    Raises ValueError when inputs and spec do not match.
+    """
+    _check_inputs(spec, gates, index, phase, selection)
+    q, k, v = (x.to(dtype) for x in (query, key, value))
+    batch, heads, length, head_dim = q.shape
+    index = {name: x.to(dtype) for name, x in (index or {}).items()}
+    state = ema if ema is not None else q.new_tensor([e.init for e in spec.emas])
+    state = state.detach().to(dtype)
+    causal = causal_keys(length, q.device).expand(batch, length, length)
+
+    with torch.no_grad():
+        scores = all_scores(spec.indexer, index) if spec.indexer is not None else None
+        budget = exact = None
+        selected = causal
+        if phase == "sparse":
+            forced = forced_keys(spec, length, q.device).expand(batch, length, length)
+            if spec.selection is not None and scores is not None:
+                exact = budget_values(spec.selection, scores, state)
+                selected, budget = choose(scores, exact, forced)
+            elif spec.forced.first or spec.forced.last:
+                selected = forced
+            if selection is not None:
+                selected = selection & causal
+
+    scale = head_dim**-0.5
+    if spec.scale is not None:
+        scale = evaluate(spec.scale, _dimensions(q, k)).item()
+    for gate in spec.gates:
+        if gate.target == "value":
+            v = v * _gate(gate, gates, dtype)
+    output, lse, attention = _attend(q, k, v, selected, scale, heads // k.shape[1])
+    for gate in spec.gates:
+        if gate.target == "output":
+            output = output * _gate(gate, gates, dtype)
+
+    loss = None
+    if spec.train is not None and spec.indexer is not None:
+        loss = _indexer_loss(spec.indexer, index, attention, selected, spec.train.temperature)
+    return ReferenceResult(
+        output=output,
+        lse=lse,
+        budget=budget,
+        budget_exact=exact,
+        scores=None if scores is None else scores.masked_fill(~causal, -torch.inf),
+        selected=selected,
+        indexer_loss=loss,
+        ema_inputs=ema_means(spec, scores) if spec.emas and scores is not None else None,
+    )
+
+
+# --- scores, budget, selection ---------------------------------------------------------------------------------------
+
+
+def score_rows(indexer: IndexerSpec, index: Mapping[str, Tensor], rows: slice) -> Tensor:
+    """``score[t, s]`` for the queries t in ``rows`` and every s: ``[B, R, L]``; differentiable in ``index``."""
+    q, k = index["q"][:, :, rows], index["k"]
+    leaves = {}
+    if "w" in index:
+        leaves["w"] = index["w"][:, :, rows].unsqueeze(-1)
+    if "b" in index:
+        leaves["b"] = index["b"][None, :, None, None]
+    value = evaluate(indexer.score, Scope(q, leaves=leaves, dot=pairwise_dot(q, k), heads=indexer.heads))
+    return value.squeeze(1).expand(q.shape[0], q.shape[2], k.shape[1])
+
+
+def all_scores(indexer: IndexerSpec, index: Mapping[str, Tensor]) -> Tensor:
+    """Every ``score[t, s]``, also for s > t: ``[B, L, L]``."""
+    q = index["q"]
+    return torch.cat([score_rows(indexer, index, rows) for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])], 1)
+
+
+def row_statistics(scores: Tensor) -> dict[str, Tensor]:
+    """``count mean var max min`` of each row's finite scores over s <= t, ``[B, L]`` each; 0 for a row without any."""
+    valid = causal_keys(scores.shape[-1], scores.device) & scores.isfinite()
+    count = valid.sum(-1).to(scores.dtype)
+    some = count > 0
+    clean = torch.where(valid, scores, 0.0)
+    mean = clean.sum(-1) / count.clamp(min=1)
+    deviation = torch.where(valid, clean - mean.unsqueeze(-1), 0.0)
+    highest = torch.where(valid, scores, -torch.inf).amax(-1)
+    lowest = torch.where(valid, scores, torch.inf).amin(-1)
+    return {
+        "count": count,
+        "mean": mean,
+        "var": (deviation * deviation).sum(-1) / count.clamp(min=1),
+        "max": torch.where(some, highest, 0.0),
+        "min": torch.where(some, lowest, 0.0),
+    }
+
+
+def budget_values(selection: SelectionSpec, scores: Tensor, state: Tensor) -> Tensor:
+    """The budget of every row before rounding, ``[B, L]``; NaN (0 / 0) counts as the largest budget."""
+    value = evaluate(selection.budget, Scope(scores, statistics=row_statistics(scores), ema=state))
+    value = value.expand(scores.shape[:2])
+    return torch.where(value.isnan(), float(selection.most), value)
+
+
+def ema_means(spec: CheckedSpec, scores: Tensor) -> Tensor:
+    """The mean over batch and t of the body of each ``ema``, ``[n]``: what the state vector moves towards."""
+    scope = Scope(scores, statistics=row_statistics(scores))
+    return torch.stack([evaluate(e.body, scope).expand(scores.shape[:2]).mean() for e in spec.emas])
+
+
+def causal_keys(length: int, device: torch.device) -> Tensor:
+    """The keys s <= t of each query t; bool ``[L, L]``."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def forced_keys(spec: CheckedSpec, length: int, device: torch.device) -> Tensor:
+    """The keys that each query always attends to: s < first or s > t - last, and s <= t; bool ``[L, L]``."""
+    t = torch.arange(length, device=device).unsqueeze(1)
+    s = torch.arange(length, device=device)
+    return ((s < spec.forced.first) | (s > t - spec.forced.last)) & (s <= t)
+
+
+def choose(scores: Tensor, exact: Tensor, forced: Tensor) -> tuple[Tensor, Tensor]:
+    """The selected keys, bool ``[B, L, L]``, and the number chosen by score, int64 ``[B, L]``.
+
+    Candidates have a finite score and are not forced; of equal scores the smaller position goes first.
+    """
+    candidates = causal_keys(scores.shape[-1], scores.device) & ~forced & scores.isfinite()
+    k = torch.minimum(exact.floor().long(), candidates.sum(-1))
+    order = torch.where(candidates, scores, -torch.inf).sort(stable=True, dim=-1, descending=True).indices
+    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, order, places)
+    return forced | (candidates & (rank < k.unsqueeze(-1))), k
+
+
+# --- attention and loss ----------------------------------------------------------------------------------------------
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, selected: Tensor, scale: float, group: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output ``[B, H, L, D]``, lse ``[B, H, L]``, and the detached, head-averaged attention ``[B, L, L]``."""
+    k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+
+    def rows_of(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = scale * (q @ k.transpose(-1, -2))
+        log_p, lse = _masked_log_softmax(logits, mask.unsqueeze(1))
+        p = log_p.exp()
+        return p @ v, lse, p.detach().mean(1)
+
+    parts = [
+        checkpoint(rows_of, q[:, :, rows], k, v, selected[:, rows], use_reentrant=False, preserve_rng_state=False)
+        for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])
+    ]
+    output, lse, attention = zip(*parts, strict=True)
+    return torch.cat(output, 2), torch.cat(lse, 2), torch.cat(attention, 1)
+
+
+def _indexer_loss(
+    indexer: IndexerSpec, index: Mapping[str, Tensor], attention: Tensor, selected: Tensor, temperature: float
+) -> Tensor:
+    """Mean over batch and t of ``KL(attention || softmax(score / temperature))`` on the selected keys; 0-d.
+
+    A non-finite score (only a forced key, or any key in warm-up, can have one) counts as 0 and gets no gradient.
+    """
+
+    def rows_of(p: Tensor, mask: Tensor, rows: slice, *tensors: Tensor) -> Tensor:
+        scores = score_rows(indexer, dict(zip(index, tensors, strict=True)), rows)
+        scores = torch.where(scores.isfinite(), scores, 0.0)
+        log_i, _ = _masked_log_softmax(scores / temperature, mask)
+        present = mask & (p > 0)
+        log_p = torch.where(present, p, 1.0).log()
+        return torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
+
+    batch, length = selected.shape[:2]
+    parts = [
+        checkpoint(
+            rows_of,
+            attention[:, rows],
+            selected[:, rows],
+            rows,
+            *index.values(),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for rows in _row_blocks(batch * indexer.heads, length)
+    ]
+    return torch.stack(parts).sum() / (batch * length)
+
+
+def _masked_log_softmax(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-softmax over the last axis within ``mask`` (-inf outside), and the logsumexp (-inf for an empty row)."""
+    some = mask.any(-1, keepdim=True)
+    x = torch.where(mask, x, -torch.inf)
+    x = torch.where(some, x, 0.0)  # an empty row would otherwise have NaN gradients
+    lse = x.logsumexp(-1, keepdim=True)
+    log_p = torch.where(mask, x - lse, -torch.inf)
+    return log_p, torch.where(some, lse, -torch.inf).squeeze(-1)
+
+
+def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype) -> Tensor:
+    z = (gates or {})[gate.name].to(dtype)
+    value = evaluate(gate.body, Scope(z, leaves={"z": z}))
+    return value.unsqueeze(-1) if gate.granularity == "head" else value
+
+
+def _dimensions(q: Tensor, k: Tensor) -> Scope:
+    return Scope(q, dimensions={"head_dim": q.shape[-1], "heads": q.shape[1], "kv_heads": k.shape[1]})
+
+
+def _row_blocks(heads: int, length: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS // (heads * length))
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def _check_inputs(
+    spec: CheckedSpec,
+    gates: Mapping[str, Tensor] | None,
+    index: Mapping[str, Tensor] | None,
+    phase: str,
+    selection: Tensor | None,
+) -> None:
+    if phase not in ("sparse", "warmup"):
+        raise ValueError(f"phase is 'sparse' or 'warmup', not {phase!r}")
+    if phase == "warmup" and spec.indexer is None:
+        raise ValueError(f"'{spec.name}' has no indexer to warm up")
+    if phase == "warmup" and selection is not None:
+        raise ValueError("warm-up attends to every earlier key: it takes no selection")
+    wanted_gates = {gate.name for gate in spec.gates}
+    if set(gates or {}) != wanted_gates:
+        raise ValueError(f"gates must be {sorted(wanted_gates)}, not {sorted(gates or {})}")
+    wanted_index = set(spec.indexer.tensors) if spec.indexer is not None else set()
+    if set(index or {}) != wanted_index:
+        raise ValueError(f"index must hold {sorted(wanted_index)}, not {sorted(index or {})}")

@@ -1,0 +1,69 @@
+"""Generated modules on disk: Triton needs real files, users want to read them, a second compile should cost nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from gsa_dsl.paths import templates_dir
+
+CACHE_VARIABLE = "GSA_DSL_CACHE_DIR"
+
+
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Where generated modules are kept: the argument, else ``$GSA_DSL_CACHE_DIR``, else the user's cache folder."""
+    if given is not None:
+        return Path(given).expanduser()
+    variable = os.environ.get(CACHE_VARIABLE)
+    if variable:
+        return Path(variable).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("gsa_dsl"))
+
+
+@cache
+def compiler_fingerprint() -> str:
+    """A digest of the compiler's own sources: a changed template or pass makes every cached module stale."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for root in (package, templates_dir()):
+        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".jinja", ".lark")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``path`` whole or not at all, also when several processes do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
+    """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU."""
+    spec = importlib.util.spec_from_file_location(f"gsa_dsl_generated_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    if not interpret:
+        spec.loader.exec_module(module)
+        return module
+    from gsa_dsl.runtime.interpreter import interpreted_decorators, make_interpreted
+
+    with interpreted_decorators():
+        spec.loader.exec_module(module)
+    make_interpreted(module)
+    return module

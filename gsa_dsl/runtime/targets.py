@@ -1,0 +1,106 @@
+"""Compile a generated module's kernels for a GPU that need not be there, and read what the compiler says of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel
+from triton.compiler import compile as triton_compile
+from triton.runtime.jit import JITFunction
+
+TARGETS: dict[str, GPUTarget] = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+SHARED_LIMIT = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
+"""Shared memory a block may use, in bytes."""
+
+# Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
+_INT32 = ("pos_ptr", "count_ptr", "rank_ptr", "threshold_ptr", "ties_ptr", "budget_ptr")
+_FLOAT32 = ("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr")
+_STATE = ("state_ptr", "state_in_ptr")
+_WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReport:
+    """What the compiler says of one kernel: bytes of shared memory, registers spilled, matrix instructions."""
+
+    kernel: str
+    variant: str
+    target: str
+    shared: int
+    matrix: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.shared <= SHARED_LIMIT[self.target]
+
+
+def compile_for(module: ModuleType, target: str, dtype: str = "bf16") -> Iterator[KernelReport]:
+    """Compile every kernel of ``module`` for ``target`` (a key of :data:`TARGETS`), in each of its variants.
+
+    Raises:
+        triton.CompilationError: a kernel does not compile for that target.
+    """
+    for name, kernel in vars(module).items():
+        if not isinstance(kernel, JITFunction) or not name.endswith("_kernel"):
+            continue
+        flags = [param.name for param in kernel.params if param.is_constexpr]
+        for bits in range(1 << len(flags)):
+            variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)}
+            yield _compile(module, name, kernel, target, dtype, variant)
+
+
+def _compile(
+    module: ModuleType, name: str, kernel: JITFunction, target: str, dtype: str, variant: dict[str, bool]
+) -> KernelReport:
+    signature: dict[str, str] = {}
+    constants: dict[tuple[int, ...], object] = {}
+    attributes: dict[tuple[int, ...], list[list[object]]] = {}
+    for position, param in enumerate(kernel.params):
+        unused_list = not variant.get("LISTED", True) and param.name in ("pos_ptr", "word_ptr", "count_ptr")
+        if param.is_constexpr or unused_list:
+            signature[param.name] = "constexpr"
+            constants[(position,)] = variant.get(param.name)
+            continue
+        signature[param.name] = _type(module, param.name, dtype)
+        # As in a real launch: torch's memory and the strides of rows are multiples of 16.
+        if param.name.endswith("_ptr") or param.name.startswith("stride_") or param.name in ("width", "list_width"):
+            attributes[(position,)] = [["tt.divisibility", 16]]
+    options = module.LAUNCH[name]
+    compiled = triton_compile(
+        ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
+        target=TARGETS[target],
+        options={"num_warps": options["num_warps"], "num_stages": options["num_stages"]},
+    )
+    label = ", ".join(f"{flag}={value}" for flag, value in variant.items())
+    return KernelReport(name, label, target, compiled.metadata.shared, _matrix(compiled))
+
+
+def _type(module: ModuleType, name: str, dtype: str) -> str:
+    if name in _INT32:
+        return "*i32"
+    if name in _FLOAT32 or name in _STATE:
+        return "*fp32"
+    if name == "word_ptr":
+        return _WORD[str(module.WORD).removeprefix("torch.")]
+    return f"*{dtype}" if name.endswith("_ptr") else "i32"
+
+
+def _matrix(compiled: CompiledKernel) -> tuple[str, ...]:
+    """The kinds of matrix instruction in the assembly: wgmma and mma on NVIDIA, mfma on AMD."""
+    text = compiled.asm.get("ptx") or compiled.asm.get("amdgcn") or ""
+    kinds = {
+        "wgmma": r"wgmma\.mma_async",
+        "tcgen05": r"tcgen05\.mma",
+        "mma": r"\bmma\.sync",
+        "mfma": r"v_mfma_",
+    }
+    return tuple(kind for kind, pattern in kinds.items() if re.search(pattern, text))

@@ -1,0 +1,133 @@
+"""Checks of a call's tensors against what the spec asks; one error that names the argument, what it is and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+Meta = Mapping[str, Any]
+
+KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+class OperandError(ValueError):
+    """A tensor of a call does not fit the compiled attention."""
+
+
+def check_call(
+    meta: Meta,
+    backend: str,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    gates: Mapping[str, torch.Tensor],
+    index: Mapping[str, torch.Tensor],
+    ema: torch.Tensor | None,
+    phase: str,
+    selection: object,
+) -> None:
+    """Raise :class:`OperandError` at the first operand that does not fit; see ``CompiledAttention.__call__``."""
+    _tensor("query", query)
+    if query.ndim != 4:
+        raise OperandError(f"query has shape {list(query.shape)}, expected [batch, {meta['heads']}, length, {meta['head_dim']}]")
+    batch, _, length, _ = query.shape
+    if batch == 0 or length == 0:
+        raise OperandError(f"query has shape {list(query.shape)}: batch and length must be at least 1")
+    _dtype_and_device(backend, query)
+    _shape("query", query, (batch, meta["heads"], length, meta["head_dim"]), "[batch, heads, length, head_dim]")
+    for name, tensor in (("key", key), ("value", value)):
+        _like(name, tensor, query)
+        wanted = (batch, meta["kv_heads"], length, meta["head_dim"])
+        _shape(name, tensor, wanted, "[batch, kv_heads, length, head_dim]")
+
+    declared = {gate["name"]: gate for gate in meta["gates"]}
+    _names("gates", gates, declared)
+    for name, gate in declared.items():
+        heads = meta["kv_heads"] if gate["target"] == "value" else meta["heads"]
+        wanted, letters = (batch, heads, length), "[batch, heads, length]"
+        if gate["granularity"] == "element":
+            wanted, letters = (*wanted, meta["head_dim"]), "[batch, heads, length, head_dim]"
+        _like(f"gates[{name!r}]", gates[name], query)
+        _shape(f"gates[{name!r}]", gates[name], wanted, f"{letters} (a gate per {gate['granularity']})")
+
+    indexer = meta["index"]
+    if indexer is None:
+        _names("index", index, {})
+        if phase != "sparse":
+            raise OperandError(f"phase={phase!r}: {meta['name']} has no indexer to warm up; use phase='sparse'")
+        if selection is not None:
+            raise OperandError(f"selection: {meta['name']} has no indexer, so there is no choice to replace")
+    else:
+        heads, dim = indexer["heads"], indexer["dim"]
+        shapes = {
+            "q": ((batch, heads, length, dim), "[batch, index heads, length, index dim]"),
+            "k": ((batch, length, dim), "[batch, length, index dim]"),
+            "w": ((batch, heads, length), "[batch, index heads, length]"),
+            "b": ((heads,), "[index heads]"),
+        }
+        _names("index", index, dict.fromkeys(indexer["tensors"]))
+        for name in indexer["tensors"]:
+            _like(f"index[{name!r}]", index[name], query, any_float=name in ("w", "b"))
+            _shape(f"index[{name!r}]", index[name], *shapes[name])
+        if phase not in ("sparse", "warmup"):
+            raise OperandError(f"phase={phase!r}: expected 'sparse' or 'warmup'")
+        if isinstance(selection, torch.Tensor):
+            if selection.dtype is not torch.bool:
+                raise OperandError(f"selection has dtype {selection.dtype}, expected torch.bool [batch, query, key]")
+            _shape("selection", selection, (batch, length, length), "[batch, length, length]")
+    emas = len(meta["ema_init"])
+    if ema is not None:
+        _tensor("ema", ema)
+        if emas == 0:
+            raise OperandError(f"ema: {meta['name']} keeps no running mean; leave it out")
+        _shape("ema", ema, (emas,), "one value per ema(...) of the spec")
+
+
+def _tensor(name: str, value: object) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise OperandError(f"{name} is a {type(value).__name__}, expected a torch.Tensor")
+
+
+def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
+    if backend == "torch":
+        if not query.dtype.is_floating_point:
+            raise OperandError(f"query has dtype {query.dtype}, expected a floating-point dtype")
+        return
+    if query.dtype not in KERNEL_DTYPES:
+        raise OperandError(f"query has dtype {query.dtype}, expected float16, bfloat16 or float32 (backend {backend!r})")
+    if backend == "interpret":
+        if query.dtype is torch.bfloat16:
+            raise OperandError(
+                "query has dtype torch.bfloat16: Triton's interpreter multiplies its raw bits; use float32 or float16"
+            )
+        if query.device.type != "cpu":
+            raise OperandError(f"query is on {query.device}, expected cpu: backend 'interpret' runs there")
+    elif query.device.type != "cuda":
+        raise OperandError(f"query is on {query.device}, expected cuda; compile with backend='torch' or 'interpret' for cpu")
+
+
+def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = False) -> None:
+    _tensor(name, tensor)
+    assert isinstance(tensor, torch.Tensor)
+    if tensor.device != query.device:
+        raise OperandError(f"{name} is on {tensor.device}, expected {query.device} as query")
+    fits = tensor.dtype == query.dtype or (any_float and tensor.dtype is torch.float32)
+    if not fits:
+        wanted = f"{query.dtype} as query" + (" or torch.float32" if any_float else "")
+        raise OperandError(f"{name} has dtype {tensor.dtype}, expected {wanted}")
+
+
+def _shape(name: str, tensor: torch.Tensor, wanted: tuple[int, ...], letters: str) -> None:
+    if tuple(tensor.shape) != wanted:
+        raise OperandError(f"{name} has shape {list(tensor.shape)}, expected {list(wanted)}: {letters}")
+
+
+def _names(argument: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str, object]) -> None:
+    missing = [name for name in wanted if name not in given]
+    extra = [name for name in given if name not in wanted]
+    if missing:
+        raise OperandError(f"{argument} has no {', '.join(map(repr, missing))}; the spec asks for {sorted(wanted) or 'none'}")
+    if extra:
+        raise OperandError(f"{argument} has {', '.join(map(repr, extra))}, which the spec does not use; it asks for {sorted(wanted) or 'none'}")

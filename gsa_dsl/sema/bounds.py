@@ -1,0 +1,141 @@
+"""``bound QUANTITY <= ...``: decided from the cost formulas, or refused with the term that is missing.
+
+``O(...)`` is decided by growth (:mod:`gsa_dsl.sema.growth`), for one sequence unless the bound names B. Without O only
+``selected`` can be bounded, exactly: for the parameters as bound, and for every shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy
+
+from gsa_dsl.diagnostics import semantic_codes as codes
+from gsa_dsl.diagnostics.errors import Diagnostic, Label
+from gsa_dsl.frontend import ast
+from gsa_dsl.sema import growth
+from gsa_dsl.sema.cost import CostRow, CostTable, cost
+from gsa_dsl.sema.growth import Monomial, missing, spell
+from gsa_dsl.sema.symbols import DI, SHAPE, B, J, L, Undecidable, parameters, spelt, written
+from gsa_dsl.sema.typed import CheckedSpec
+
+Substitution = Mapping[sympy.Symbol, sympy.Expr]
+
+
+def violations(spec: CheckedSpec) -> tuple[Diagnostic, ...]:
+    """What is wrong with the ``bound`` clauses of ``spec``; empty if all are proved."""
+    bounds = [clause for clause in spec.tree.clauses if isinstance(clause, ast.Bound)]
+    try:
+        table = cost(spec)
+    except Undecidable as reason:
+        return tuple(_undecidable(bound, reason) for bound in bounds)
+    found = (_decide(spec, table, bound) for bound in bounds)
+    return tuple(diagnostic for diagnostic in found if diagnostic is not None)
+
+
+def _decide(spec: CheckedSpec, table: CostTable, bound: ast.Bound) -> Diagnostic | None:
+    names = {**SHAPE, **parameters(spec)}
+    try:
+        limit = written(bound.body, names)
+        if bound.asymptotic:
+            return _asymptotic(spec, table, bound, limit)
+        return _exact(spec, table, bound, limit)
+    except Undecidable as reason:
+        return _undecidable(bound, reason)
+
+
+def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sympy.Expr) -> Diagnostic | None:
+    same = _same_symbols(spec)
+    if not limit.has(B):
+        same = {**same, B: sympy.Integer(1)}
+    limit = limit.subs(same)
+    lacking: dict[Monomial, CostRow] = {}
+    for row in table.rows:
+        for monomial in missing(getattr(row, bound.quantity.id).subs(same), limit):
+            lacking.setdefault(monomial, row)
+    largest = growth.largest(dict.fromkeys(lacking))
+    if not largest:
+        return None
+    blamed: dict[CostRow, list[str]] = {}
+    for monomial in largest:
+        blamed.setdefault(lacking[monomial], []).append(spell(monomial))
+    text = _text(spec, bound.body)
+    grow = " + ".join(spell(monomial) for monomial in largest)
+    return Diagnostic(
+        codes.BOUND_EXCEEDED,
+        f"{bound.quantity.id} are not O({text})" if bound.quantity.id != "memory" else f"memory is not O({text})",
+        bound.span,
+        reason="; ".join(f"'{row.construct}' grows as {', '.join(terms)}" for row, terms in blamed.items()),
+        fix=f"write 'O({text} + {grow})'",
+        labels=tuple(Label(row.span, f"{row.construct}: {', '.join(terms)}") for row, terms in blamed.items()),
+    )
+
+
+def _same_symbols(spec: CheckedSpec) -> dict[sympy.Symbol, sympy.Expr]:
+    """J and dI as the parameters that set them: ``heads n`` makes n and J one variable."""
+    table = parameters(spec)
+    symbols = {"heads": J, "dim": DI}
+    settings = [s for clause in spec.tree.clauses if isinstance(clause, ast.Indexer) for s in clause.settings]
+    return {
+        symbols[setting.key.id]: table[setting.value.id]
+        for setting in settings
+        if setting.key.id in symbols and isinstance(setting.value, ast.Name)
+    }
+
+
+def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sympy.Expr) -> Diagnostic | None:
+    dense = spec.selection is None and spec.forced.span is None
+    budget = 0 if spec.selection is None else spec.selection.most
+    most = None if dense else budget + spec.forced.first + spec.forced.last
+    bound_values = {symbol: sympy.nsimplify(value) for symbol, value in table.values}
+    if _at_least(sympy.sympify(limit).subs(bound_values), most):
+        return None
+    text = _text(spec, bound.body)
+    rows = [row for row in table.rows if row.selected != 0]
+    keys = sympy.Add(*(_uncapped(row) for row in rows))
+    total = "every key, L" if most is None else f"up to {spelt(keys)} = {most} keys"
+    limit_value = sympy.sympify(limit).subs(bound_values)
+    value = f" = {limit_value}" if limit_value.is_Number and str(limit_value) != text else ""
+    return Diagnostic(
+        codes.SELECTED_EXCEEDED,
+        f"a query may get more than {text} keys",
+        bound.span,
+        reason=f"it gets {total}; the bound is {text}{value}",
+        fix=f"write 'bound selected <= {'L' if most is None else spelt(keys)}'",
+        labels=tuple(Label(row.span, f"{row.construct}: {spelt(_uncapped(row))}") for row in rows),
+    )
+
+
+def _uncapped(row: CostRow) -> sympy.Expr:
+    """The keys a query gets by ``row`` at a position that has them."""
+    if isinstance(row.selected, sympy.Min):
+        return sympy.Min(*(arg for arg in row.selected.args if arg != L))
+    return row.selected
+
+
+def _at_least(limit: sympy.Expr, most: int | None) -> bool:
+    """Whether ``min(most, L) <= limit`` is proved for every shape; ``most`` None stands for no cap."""
+    if isinstance(limit, sympy.Min):
+        return all(_at_least(arg, most) for arg in limit.args)
+    if isinstance(limit, sympy.Max):
+        return any(_at_least(arg, most) for arg in limit.args)
+    return _never_negative(limit - L) or (most is not None and _never_negative(limit - most))
+
+
+def _never_negative(expr: sympy.Expr) -> bool:
+    """Whether ``expr`` >= 0 for all shapes >= 1: in x = 1 + y, y >= 0, no coefficient of the polynomial is negative."""
+    shape = sorted(expr.free_symbols, key=str)
+    if not shape:
+        return bool(expr >= 0)
+    if not expr.is_polynomial(*shape):
+        return False
+    shifted = sympy.Poly(expr.subs({symbol: symbol + 1 for symbol in shape}, simultaneous=True), *shape)
+    return all(coefficient >= 0 for coefficient in shifted.coeffs())
+
+
+def _undecidable(bound: ast.Bound, reason: Undecidable) -> Diagnostic:
+    return Diagnostic(codes.BOUND_FORM, "this bound cannot be decided", bound.span, reason=str(reason))
+
+
+def _text(spec: CheckedSpec, node: ast.Node) -> str:
+    return " ".join(spec.source.text[node.span.start : node.span.end].split())

@@ -1,0 +1,102 @@
+"""Why a causal, batch-invariant attention cannot read what an expression asked for: every leak, explained.
+
+Causality is decided by types alone. Each tensor has one signature (a query's own position indexes q and w, a key's
+position indexes k), a reduction runs over indexer heads only, and a row statistic ends at s = t; so an expression whose
+free index variables fit its clause cannot depend on a later position or on another sequence of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsa_dsl.sema.contexts import TENSORS
+from gsa_dsl.sema.names import INDICES
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What to tell about one leak."""
+
+    message: str
+    reason: str
+    fix: str
+
+
+_STATE = "use a running mean, 'ema(...)': it is read from before this step and frozen at evaluation"
+
+
+def reduction(op: str, index: str, noun: str) -> Leak:
+    """``op(index)`` over anything but the indexer's heads."""
+    name = noun.removeprefix("the ")
+    if index == "t":
+        return Leak(
+            f"'{op}(t)' reduces over queries",
+            f"'{op}' over t lets position 90 change {noun} of position 10, and a reduction over all queries runs "
+            "over the batch too: one sequence changes another's",
+            _STATE if name == "budget" else "leave the reduction out: position t sees only itself",
+        )
+    if index == "s":
+        fix = "use a statistic of the row: " + (
+            "'mean(score[t]) * count(score[t])'" if op == "sum" else f"'{op}(score[t])'"
+        )
+        return Leak(
+            f"'{op}(s)' reduces over keys",
+            f"'{op}' over s has no end at s = t: it lets position 90 change {noun} of position 10",
+            fix if name == "budget" else "leave the reduction out",
+        )
+    if index == "j":
+        return Leak(
+            f"{noun} has no indexer heads to reduce over",
+            "'j' counts the indexer's heads, which only the score sees",
+            "reduce inside 'score[t, s] = ...'",
+        )
+    return Leak(
+        f"'{op}({index})' reduces over {INDICES[index]}",
+        f"{noun} is computed apart for every {INDICES[index].removeprefix('the ')}; only the score reduces, over j",
+        "leave the reduction out" if name != "score" else f"write '{op}(j)'",
+    )
+
+
+def whole_batch(op: str, written: str, noun: str) -> Leak:
+    """A statistic of something that is not one row of scores."""
+    return Leak(
+        f"'{op}({written})' is not a statistic of one row",
+        f"'{op}' of one number a query runs over every query and every sequence: position 90 changes {noun} of "
+        "position 10, and one sequence changes another's",
+        _STATE,
+    )
+
+
+def all_scores(op: str, noun: str) -> Leak:
+    """A statistic of ``score`` without its row."""
+    return Leak(
+        f"'{op}(score)' takes the scores of all queries",
+        f"'{op}' over every row lets position 90 change {noun} of position 10, and one sequence change another's",
+        f"write '{op}(score[t])': the row of query t, over s <= t",
+    )
+
+
+def other_row(op: str, indices: tuple[str, ...]) -> Leak:
+    """A statistic of ``score[...]`` with other indices than ``[t]``."""
+    written = f"score[{', '.join(indices)}]"
+    reason = "a statistic is taken over the row of query t, every key s <= t"
+    if indices == ("s",):
+        reason += "; the row of position s belongs to another query"
+    if "s" in indices and "t" in indices:
+        reason += "; with both indices it is a single number"
+    return Leak(f"'{op}({written})' is not a statistic of query t's row", reason, f"write '{op}(score[t])'")
+
+
+def signature(tensor: str, indices: tuple[str, ...]) -> Leak:
+    """The indexer's ``tensor`` read at ``indices`` that are not its own."""
+    right = f"{tensor}[{', '.join(TENSORS[tensor])}]"
+    written = f"{tensor}[{', '.join(indices)}]"
+    reasons = {
+        "q": "q is what query t asks for: a query is read at its own position, else the choice of one query leaks "
+        "into another's",
+        "k": "k is what key s offers, one head shared by all: read at t, the score is the same for every key and "
+        "leaks the query's own position into all of them",
+        "w": "w weighs the heads for query t: read at another position, one query's weights leak into another's score",
+        "b": "b holds one number an indexer head, for all positions",
+    }
+    return Leak(f"'{written}' should be '{right}'", reasons[tensor], f"write '{right}'")

@@ -1,0 +1,62 @@
+"""Syntax tree to checked spec: names, types, causality, ranges and promises, every mistake in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gsa_dsl.diagnostics.errors import SpecError
+from gsa_dsl.frontend import ast
+from gsa_dsl.sema import boundforms, parts, promises
+from gsa_dsl.sema.budgets import selection
+from gsa_dsl.sema.clauses import agree, gather
+from gsa_dsl.sema.mistakes import Mistakes
+from gsa_dsl.sema.params import bind
+from gsa_dsl.sema.typed import CheckedSpec
+
+_NONE: Mapping[str, int | float] = MappingProxyType({})
+
+
+def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: bool = True) -> CheckedSpec:
+    """Check ``tree`` with its parameters bound to ``params``, or to their defaults.
+
+    ``bounds=False`` leaves ``bound`` clauses undecided (their wording is still checked) and does not import sympy: for
+    a spec whose bounds were decided before. Raises SpecError with all mistakes.
+    """
+    mistakes = Mistakes(tree.source)
+    values = bind(tree, params, mistakes)
+    clauses = gather(tree, mistakes)
+    agree(tree, clauses, mistakes)
+    scale = parts.scale(clauses.scale, values, mistakes)
+    gates = parts.gates(clauses.gates, values, mistakes)
+    indexer = parts.indexer(clauses.indexer, values, mistakes)
+    forced = parts.forced(clauses.always, values, mistakes)
+    chosen, emas = selection(clauses, indexer, forced, values, mistakes)
+    train = parts.train(clauses.train, values, mistakes)
+    missing = {"score": clauses.indexer is None, "budget": clauses.select is None}
+    for promise in clauses.asserts:
+        promises.prove(promise, indexer, chosen, missing, values, mistakes)
+    for bound in clauses.bounds:
+        boundforms.check_form(bound, values, mistakes)
+    if mistakes.found:
+        raise SpecError(tree.source, tuple(mistakes.found))
+    spec = CheckedSpec(
+        source=tree.source,
+        tree=tree,
+        name=tree.name.id,
+        params=tuple(values.items()),
+        causal=clauses.causal is not None,
+        scale=scale,
+        gates=gates,
+        indexer=indexer,
+        selection=chosen,
+        forced=forced,
+        train=train,
+        emas=emas,
+    )
+    if bounds and clauses.bounds:
+        from gsa_dsl.sema.bounds import violations
+
+        if found := violations(spec):
+            raise SpecError(tree.source, found)
+    return spec

@@ -1,0 +1,90 @@
+"""What each kind of expression may see: one frozen description for scores, gates, budgets, scales and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gsa_dsl.sema.interval import REALS, Interval
+
+Number = int | float
+
+# How the indexer's tensors are indexed; q and k are vectors of the indexer's dimension.
+SCALARS: dict[str, tuple[str, ...]] = {"w": ("t", "j"), "b": ("j",)}
+VECTORS: dict[str, tuple[str, ...]] = {"q": ("t", "j"), "k": ("s",)}
+TENSORS = {**VECTORS, **SCALARS}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One kind of expression.
+
+    ``noun`` names its value in a message ("the budget"), ``sees`` is the sentence that answers why something is not
+    visible. ``constants`` are names with a value, ``dimensions`` names whose value comes with the heads. ``tensors``:
+    the indexer's w, b, q, k may be read. ``linear``: the index variables of ``linear(x)`` if it may be read.
+    ``score``: the range of the scores whose row statistics may be read.
+    """
+
+    noun: str
+    sees: str
+    constants: Mapping[str, Number]
+    dimensions: Mapping[str, Interval] = field(default_factory=dict)
+    tensors: bool = False
+    heads: int = 1
+    linear: frozenset[str] | None = None
+    score: Interval | None = None
+
+
+def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context:
+    """Expressions of ``score[t, s]``."""
+    return Context(
+        noun="the score",
+        sees="a score sees the indexer's q[t, j], k[s], w[t, j] and b[j], its 'dim' and 'heads', and parameters",
+        constants={**params, "dim": dim, "heads": heads, "J": heads},
+        tensors=True,
+        heads=heads,
+    )
+
+
+def gate_context(params: Mapping[str, Number], granularity: str) -> Context:
+    """Expressions of a gate; per head its input has no feature."""
+    return Context(
+        noun="the gate",
+        sees="a gate sees one position, head and feature: linear(x) and parameters, never a key or a score",
+        constants=params,
+        linear=frozenset("thd" if granularity == "element" else "th"),
+    )
+
+
+def budget_context(params: Mapping[str, Number], score: Interval = REALS) -> Context:
+    """Expressions of ``budget[t]``, over scores in ``score``."""
+    return Context(
+        noun="the budget",
+        sees="a budget sees its own row: var, mean, max, min and count of score[t] over s <= t, ema, and parameters",
+        constants=params,
+        score=score,
+    )
+
+
+def scale_context(params: Mapping[str, Number]) -> Context:
+    """Expressions of ``scale``."""
+    return Context(
+        noun="the scale",
+        sees="a scale is one number for all positions: it sees 'head_dim' and parameters",
+        constants=params,
+        dimensions={"head_dim": Interval(1.0, float("inf"))},
+    )
+
+
+def size_context(params: Mapping[str, Number], noun: str) -> Context:
+    """Expressions that must be constant: sizes, counts, defaults and keyword arguments."""
+    return Context(noun=noun, sees=f"{noun} is a constant: it sees numbers and parameters", constants=params)
+
+
+def promise_context(params: Mapping[str, Number], indexer: Mapping[str, int]) -> Context:
+    """The ends of an asserted interval."""
+    return Context(
+        noun="the interval",
+        sees="an asserted interval sees parameters, 'J', 'dI' and 'inf'",
+        constants={**params, **indexer, "inf": float("inf")},
+    )

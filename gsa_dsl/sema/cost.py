@@ -1,0 +1,121 @@
+"""What a checked spec costs: a row of formulas a construct, and their numbers at given sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy
+
+from gsa_dsl.diagnostics.span import Span
+from gsa_dsl.frontend import ast
+from gsa_dsl.sema import formulas
+from gsa_dsl.sema.counting import statistics
+from gsa_dsl.sema.formulas import Formula
+from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
+from gsa_dsl.sema.typed import CheckedSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """One construct's costs (see :mod:`gsa_dsl.sema.formulas`) and the place in the spec that asks for it."""
+
+    construct: str
+    span: Span
+    flops: sympy.Expr
+    bytes: sympy.Expr
+    memory: sympy.Expr
+    selected: sympy.Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A row's costs as numbers."""
+
+    construct: str
+    flops: float
+    bytes: float
+    memory: float
+    selected: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """``pairs``: all (query, key) pairs attended to in one sequence. ``values``: the parameters, J and dI as bound."""
+
+    rows: tuple[CostRow, ...]
+    total: CostRow
+    pairs: sympy.Expr
+    values: tuple[tuple[sympy.Symbol, int | float], ...]
+
+    def evaluate(
+        self, L: int, heads: int, kv_heads: int, head_dim: int, B: int = 1, itemsize: int = 2
+    ) -> tuple[Figures, ...]:
+        """Every row's numbers for these sizes, the total last; adaptive budgets count as their largest value."""
+        sizes = self._sizes(L, heads, kv_heads, head_dim, B, itemsize)
+        return tuple(
+            Figures(row.construct, *(_number(getattr(row, name), sizes) for name in Formula.__slots__))
+            for row in (*self.rows, self.total)
+        )
+
+    def attended(self, L: int) -> int:
+        """How many (query, key) pairs one sequence of length ``L`` attends to."""
+        return int(_number(self.pairs, self._sizes(L, 1, 1, 1, 1, 1)))
+
+    def _sizes(
+        self, length: int, heads: int, kv_heads: int, head_dim: int, batch: int, itemsize: int
+    ) -> dict[sympy.Symbol, int | float]:
+        shape = {L: length, H: heads, HKV: kv_heads, D: head_dim, B: batch, ITEMSIZE: itemsize}
+        return {**shape, **dict(self.values)}
+
+
+def cost(spec: CheckedSpec) -> CostTable:
+    """The formulas of ``spec``. Raises Undecidable where a budget's largest value has no formula."""
+    table = parameters(spec)
+    budget, forced = budget_formula(spec, table), forced_formula(spec, table)
+    dense = spec.selection is None and spec.forced.span is None
+    pairs = formulas.causal_pairs() if dense else formulas.capped_pairs(budget + forced)
+    rows = _rows(spec, budget, forced, pairs, dense=dense)
+    sums = [sympy.Add(*(getattr(row, name) for row in rows)) for name in ("flops", "bytes", "memory", "selected")]
+    total = CostRow("total", spec.tree.name.span, *sums[:3], sympy.Min(sums[3], L))
+    values = [(symbol, value) for name, value in spec.params if isinstance(symbol := table[name], sympy.Symbol)]
+    if spec.indexer is not None:
+        values += [(J, spec.indexer.heads), (DI, spec.indexer.dim)]
+    return CostTable(rows, total, pairs, tuple(values))
+
+
+def _rows(
+    spec: CheckedSpec, budget: sympy.Expr, forced: sympy.Expr, pairs: sympy.Expr, *, dense: bool
+) -> tuple[CostRow, ...]:
+    rows: list[CostRow] = []
+
+    def add(construct: str, span: Span, formula: Formula) -> None:
+        rows.append(CostRow(construct, span, formula.flops, formula.bytes, formula.memory, formula.selected))
+
+    name = spec.tree.name.span
+    targets: set[str] = set()
+    for gate in spec.gates:
+        first = gate.target not in targets
+        targets.add(gate.target)
+        add(f"gate {gate.name}", gate.span, formulas.gate(gate.body, gate.target, gate.granularity, first=first))
+    if spec.indexer is not None:
+        add("indexer", spec.indexer.span, formulas.indexer(spec.indexer))
+    if spec.selection is not None:
+        expr = spec.selection.budget
+        if spec.selection.adaptive:
+            span = next(clause.span for clause in spec.tree.clauses if isinstance(clause, ast.Budget))
+            add("budget", span, formulas.budget(expr, statistics(expr), len(spec.emas)))
+        add("select", spec.selection.span, formulas.select(budget, budget + forced, pairs))
+    if spec.forced.span is not None:
+        add("always", spec.forced.span, formulas.always(forced))
+    listed = spec.selection is not None
+    span = spec.selection.span if spec.selection is not None else spec.forced.span or name
+    add("attention", span, formulas.attention(pairs, listed=listed, dense=dense))
+    add("softmax", span, formulas.softmax(pairs))
+    if spec.train is not None and spec.indexer is not None:
+        add("kl loss", spec.train.span, formulas.kl_loss(spec.indexer, pairs))
+        add("kl gradient", spec.train.span, formulas.kl_gradient(spec.indexer, pairs))
+    return tuple(rows)
+
+
+def _number(expr: sympy.Expr, sizes: dict[sympy.Symbol, int | float]) -> float:
+    return float(expr.subs(sizes))

@@ -1,0 +1,179 @@
+"""What each construct costs, as formulas of the shape: one function a construct, all in one place.
+
+Symbols: L positions, B sequences, H query heads, Hkv kv heads, D the head dimension, J indexer heads of dI features;
+``itemsize`` bytes an element of q, k, v. ``pairs`` is a number of (query, key) pairs of one sequence.
+
+flops:    scalar operations of the forward pass, and of the indexer's own training; a multiply-add is two.
+bytes:    read and written, forward: a tensor once a pass, keys once a tile of queries, chosen keys once a query.
+memory:   bytes set aside beside inputs and outputs (gradients are outputs), what the backward pass reads included.
+selected: the most keys one query gets by the construct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sympy
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.sema.counting import Times, operations
+from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L
+from gsa_dsl.sema.typed import IndexerSpec, TypedExpr
+
+ZERO = sympy.Integer(0)
+
+# Queries that read keys and values together: in attention over a range of positions, and in the indexer.
+ATTENTION_TILE = 32
+INDEXER_TILE = KernelConfig().score_rows
+WORKSPACE = KernelConfig().workspace_mib * 2**20
+
+# An exact selection by 8-bit digits of 32-bit scores: each pass takes a digit and counts it, then keys are compared
+# with the threshold and given a place.
+RADIX_PASSES = 4
+RADIX_FLOPS = 2
+PLACE_FLOPS = 2
+
+# Of one logit: scale, running maximum, difference, exponential, sum.
+SOFTMAX_FLOPS = 5
+# Of one chosen key: temperature, maximum, difference, exponential, sum; then mean over heads, log, difference, product,
+# sum.
+KL_FLOPS = 10
+# Of one chosen key: the difference of the two distributions, over temperature and positions.
+KL_GRADIENT_FLOPS = 3
+# Of one logit whose probability is taken again: scale, less the normaliser, exponential, sum over heads.
+PROBABILITY_FLOPS = 4
+
+# Of a row statistic: operations a score, and a row.
+STATISTIC_FLOPS: dict[str, tuple[int, int]] = {
+    "var": (3, 4),
+    "mean": (1, 1),
+    "max": (1, 0),
+    "min": (1, 0),
+    "count": (1, 0),
+}
+# Of a running mean: the mean over the batch and all positions is counted a row; then old and new are mixed.
+EMA_FLOPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """The four costs of one construct."""
+
+    flops: sympy.Expr = ZERO
+    bytes: sympy.Expr = ZERO
+    memory: sympy.Expr = ZERO
+    selected: sympy.Expr = ZERO
+
+
+def causal_pairs() -> sympy.Expr:
+    """All (t, s) with s <= t: the sum over t of t + 1."""
+    return L * (L + 1) / 2
+
+
+def capped_pairs(most: sympy.Expr) -> sympy.Expr:
+    """The sum over t of ``min(t + 1, most)``."""
+    m = sympy.Min(most, L)
+    return m * L - m * (m - 1) / 2
+
+
+def times(pairs: sympy.Expr, heads: sympy.Expr = J) -> Times:
+    """How often something is computed in an indexer whose scores are taken for ``pairs``; ``heads`` counts h or j."""
+
+    def count(free: frozenset[str], batched: bool) -> sympy.Expr:
+        result = B if batched else sympy.Integer(1)
+        if {"t", "s"} <= free:
+            result *= pairs
+        elif free & {"t", "s"}:
+            result *= L
+        if free & {"j", "h"}:
+            result *= heads
+        if "d" in free:
+            result *= D
+        return result
+
+    return count
+
+
+def gate(body: TypedExpr, target: str, granularity: str, *, first: bool) -> Formula:
+    """A gate on value or output: its function of ``linear(x)`` (an input), then one product an element.
+
+    The first gate of a target keeps a copy: of the gated value, which attention reads, or of the output before its
+    gate, which the gate's gradient needs.
+    """
+    heads = HKV if target == "value" else H
+    elements = B * L * heads * D
+    inputs = elements if granularity == "element" else B * L * heads
+    copy = elements * ITEMSIZE if first else ZERO
+    moved = inputs * ITEMSIZE + (2 if target == "value" else 1) * copy
+    return Formula(operations(body, times(ZERO, heads)) + elements, moved, copy)
+
+
+def indexer(spec: IndexerSpec) -> Formula:
+    """Every score of every key a query can see, into a bounded workspace of at least one row."""
+    pairs = causal_pairs()
+    read = {"q": B * L * J * DI, "k": B * (pairs / INDEXER_TILE + L) * DI, "w": B * L * J, "b": J}
+    moved = sum((read[name] for name in spec.tensors), ZERO) * ITEMSIZE + 4 * B * pairs
+    return Formula(operations(spec.score, times(pairs)), moved, sympy.Max(4 * L, sympy.Min(WORKSPACE, 4 * B * L**2)))
+
+
+def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int) -> Formula:
+    """A budget a row: statistics over the row's scores, the expression, and the means its running means take up."""
+    rows, scores = B * L, B * causal_pairs()
+    flops = operations(expr, times(ZERO)) + slots * (rows + EMA_FLOPS)
+    for name in row_statistics:
+        a_score, a_row = STATISTIC_FLOPS[name]
+        flops += a_score * scores + a_row * rows
+    reads = 4 * scores if row_statistics else ZERO
+    kept = 4 * rows * (len(row_statistics) + slots)
+    return Formula(flops, reads + 2 * kept, kept)
+
+
+def select(budget_most: sympy.Expr, listed: sympy.Expr, pairs: sympy.Expr) -> Formula:
+    """The exact top keys of every row, as a list of at most ``listed`` positions a query, ``pairs`` in all."""
+    scores = B * causal_pairs()
+    flops = (RADIX_PASSES * RADIX_FLOPS + PLACE_FLOPS) * scores
+    moved = (RADIX_PASSES + 1) * 4 * scores + 4 * B * pairs
+    memory = 4 * B * L * (sympy.Min(listed, L) + 1)
+    return Formula(flops, moved, memory, sympy.Min(budget_most, L))
+
+
+def always(forced: sympy.Expr) -> Formula:
+    """Forced keys: their attention is counted with the rest."""
+    return Formula(selected=sympy.Min(forced, L))
+
+
+def attention(pairs: sympy.Expr, *, listed: bool, dense: bool) -> Formula:
+    """``q . k`` and ``p v`` for every pair and head; keeps one normaliser a row for the backward pass."""
+    outer = 2 * B * L * H * D * ITEMSIZE + 4 * B * L * H
+    reads = pairs if listed else pairs / ATTENTION_TILE + L
+    keys = 2 * B * reads * HKV * D * ITEMSIZE + (4 * B * pairs if listed else ZERO)
+    return Formula(4 * B * pairs * H * D, outer + keys, 4 * B * L * H, L if dense else ZERO)
+
+
+def softmax(pairs: sympy.Expr) -> Formula:
+    """The weights of every pair and head, and a row's division by their sum and its logarithm."""
+    return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (D + 2)))
+
+
+def kl_loss(spec: IndexerSpec, pairs: sympy.Expr) -> Formula:
+    """The indexer's distribution over the chosen keys against the attention's mean over heads; both taken again."""
+    scores = operations(spec.score, times(pairs))
+    probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
+    flops = scores + probabilities + KL_FLOPS * B * pairs + B * L
+    return Formula(flops, _kl_reads(pairs) + 8 * B * L, 8 * B * L)
+
+
+def kl_gradient(spec: IndexerSpec, pairs: sympy.Expr) -> Formula:
+    """The loss's gradient by the indexer's tensors: scores and probabilities again, then each operation twice."""
+    scores = operations(spec.score, times(pairs))
+    probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
+    written = {"q": B * L * J * DI, "k": B * L * DI, "w": B * L * J, "b": J}
+    moved = _kl_reads(pairs) + 4 * sum((written[name] for name in spec.tensors), ZERO)
+    return Formula(3 * scores + probabilities + KL_GRADIENT_FLOPS * B * pairs, moved)
+
+
+def _kl_reads(pairs: sympy.Expr) -> sympy.Expr:
+    """Queries of both kinds once; of every chosen key its position, its key heads and its index key."""
+    queries = B * L * (H * D + J * DI)
+    return (queries + B * pairs * (HKV * D + DI)) * ITEMSIZE + 4 * B * pairs

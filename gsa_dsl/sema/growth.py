@@ -1,0 +1,138 @@
+"""How a cost grows: formulas reduced to exponent vectors, compared by dominance.
+
+All variables are at least 1 and grow independently, with two exceptions that are substituted away: H = Hkv * G, as
+every kv head serves G query heads; and L against a budget k, as costs hold the number of keys in reach, ``min(k, L)``,
+which either of the two bounds from above. A monomial is dominated by another if no variable has a larger exponent.
+
+A term that contains ``min(a, b)`` is a choice: it is bounded by its ``a`` form and by its ``b`` form, whichever helps.
+A sum, ``max(a, b)`` or the difference of two terms grows as its parts do (a subtracted part is dropped).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import product
+
+import sympy
+
+from gsa_dsl.sema.symbols import HKV, SHAPE, G, H, Undecidable
+
+Monomial = frozenset[tuple[str, Fraction]]
+"""The nonzero exponents of a product of powers."""
+
+Posynomial = frozenset[Monomial]
+"""A sum of monomials, coefficients dropped."""
+
+ONE: Monomial = frozenset()
+
+
+def terms(cost: sympy.Expr) -> Iterator[tuple[Posynomial, ...]]:
+    """The summands of ``cost``, each as the forms that bound it from above, any of which will do."""
+    for summand in sympy.Add.make_args(sympy.expand(cost)):
+        coefficient, _ = summand.as_coeff_Mul()
+        if coefficient > 0:
+            yield tuple(dict.fromkeys(_forms(summand, upper=True)))
+
+
+def allowances(bound: sympy.Expr) -> tuple[Posynomial, ...]:
+    """The forms that ``bound`` can take, each of which must be kept: one for every choice its ``min`` leaves."""
+    return tuple(dict.fromkeys(_forms(bound, upper=False)))
+
+
+def dominated(small: Monomial, large: Monomial) -> bool:
+    """Whether ``small`` is at most ``large`` for all variables >= 1."""
+    allowed = dict(large)
+    needed = dict(small)
+    return all(needed.get(name, 0) <= allowed.get(name, 0) for name in needed.keys() | allowed.keys())
+
+
+def missing(cost: sympy.Expr, bound: sympy.Expr) -> tuple[Monomial, ...]:
+    """The largest monomials of ``cost`` that ``bound`` does not dominate; empty if the bound holds."""
+    found: dict[Monomial, None] = {}
+    for allowance in allowances(bound):
+        for forms in terms(cost):
+            lacking = [_lacking(form, allowance) for form in forms]
+            if all(lacking):
+                found.update(dict.fromkeys(min(lacking, key=_size)))
+    return largest(found)
+
+
+def largest(monomials: Mapping[Monomial, None]) -> tuple[Monomial, ...]:
+    """Those that no other one dominates."""
+    return tuple(m for m in monomials if not any(m != other and dominated(m, other) for other in monomials))
+
+
+def spell(monomial: Monomial) -> str:
+    """``L^2 * H * D``: shape first, in the order of the language, then parameters; Hkv * G is H again."""
+    exponents = dict(monomial)
+    shared = min(exponents.get("Hkv", Fraction(0)), exponents.get("G", Fraction(0)))
+    for name, delta in (("Hkv", -shared), ("G", -shared), ("H", shared)):
+        exponents[name] = exponents.get(name, Fraction(0)) + delta
+    order = ["L", *sorted(set(exponents) - set(SHAPE)), *(name for name in SHAPE if name != "L")]
+    powers = [(name, exponents[name]) for name in order if exponents.get(name)]
+    return " * ".join(name if power == 1 else f"{name}^{power}" for name, power in powers) or "1"
+
+
+def _lacking(form: Posynomial, allowance: Posynomial) -> tuple[Monomial, ...]:
+    return tuple(m for m in sorted(form, key=sorted) if not any(dominated(m, other) for other in allowance))
+
+
+def _size(monomials: tuple[Monomial, ...]) -> tuple[Fraction, int]:
+    """Orders forms by how fast they grow with the length: the smaller demand is the one to report."""
+    return max(dict(m).get("L", Fraction(0)) for m in monomials), len(monomials)
+
+
+def _forms(expr: sympy.Expr, *, upper: bool) -> tuple[Posynomial, ...]:
+    """The choices of ``expr``, each a posynomial. Raises Undecidable at what is no product, sum or power of them."""
+    if expr.is_Number:
+        return (frozenset({ONE}),)
+    if expr in (H,):
+        return _forms(HKV * G, upper=upper)
+    if expr.is_Symbol:
+        # A number of bytes an element is a constant of the data type.
+        return (frozenset({ONE if expr.name == "itemsize" else frozenset({(expr.name, Fraction(1))})}),)
+    if isinstance(expr, sympy.floor):
+        return _forms(expr.args[0], upper=upper)
+    if isinstance(expr, sympy.log):
+        # Between a constant and its argument: the bound is given the former, the cost the latter.
+        return _forms(expr.args[0], upper=upper) if upper else (frozenset({ONE}),)
+    if isinstance(expr, sympy.Min):
+        return tuple(form for arg in expr.args for form in _forms(arg, upper=upper))
+    if isinstance(expr, sympy.Max) or expr.is_Add:
+        parts = [arg for arg in expr.args if arg.as_coeff_Mul()[0] > 0]
+        return tuple(frozenset().union(*choice) for choice in product(*(_forms(arg, upper=upper) for arg in parts)))
+    if expr.is_Mul:
+        return tuple(_times(choice) for choice in product(*(_forms(arg, upper=upper) for arg in expr.args)))
+    if expr.is_Pow and expr.exp.is_Rational:
+        return _power(expr.base, Fraction(int(expr.exp.p), int(expr.exp.q)), upper=upper)
+    raise Undecidable(f"'{expr}' is no sum of products of powers")
+
+
+def _power(base: sympy.Expr, exponent: Fraction, *, upper: bool) -> tuple[Posynomial, ...]:
+    if exponent > 1 and exponent.denominator == 1:
+        # Each factor of a power chooses for itself: min(k, L)^2 is bounded by k * L too.
+        return tuple(_times(choice) for choice in product(_forms(base, upper=upper), repeat=int(exponent)))
+    forms = _forms(base, upper=upper)
+    if exponent < 0 and any(len(form) > 1 for form in forms):
+        raise Undecidable(f"a division by the sum '{base}'")
+    return tuple(frozenset(_raise(m, exponent) for m in form) for form in forms)
+
+
+def _raise(monomial: Monomial, exponent: Fraction) -> Monomial:
+    return frozenset((name, power * exponent) for name, power in monomial)
+
+
+def _times(factors: tuple[Posynomial, ...]) -> Posynomial:
+    """The product of posynomials, multiplied out."""
+    result: Posynomial = frozenset({ONE})
+    for factor in factors:
+        result = frozenset(_join(a, b) for a in result for b in factor)
+    return result
+
+
+def _join(a: Monomial, b: Monomial) -> Monomial:
+    exponents = dict(a)
+    for name, power in b:
+        exponents[name] = exponents.get(name, Fraction(0)) + power
+    return frozenset((name, power) for name, power in exponents.items() if power)

@@ -1,0 +1,196 @@
+"""The typed tree: what the checker hands on. Names are resolved, parameters are numbers, every node knows its range.
+
+Everything downstream (cost, lowering, the reference) reads these nodes and nothing earlier. All scalars; vectors occur
+only as the two sides of a :class:`Dot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from gsa_dsl.diagnostics.span import Source, Span
+from gsa_dsl.frontend import ast
+from gsa_dsl.sema.interval import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """``free`` holds the index variables the value varies with; ``range`` encloses every value it can take."""
+
+    span: Span
+    free: frozenset[str]
+    range: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Typed):
+    """A literal, a parameter's value or an indexer dimension; ``name`` is what the spec called it, if anything."""
+
+    value: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension(Typed):
+    """A number known only when heads and head_dim are: ``name`` is head_dim, heads or kv_heads."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Typed):
+    """A scalar read from a tensor: the indexer's ``w[t, j]`` or ``b[j]``, or a gate's ``linear(x)`` (name ``z``)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Typed):
+    """``q[t, j] . k[s]``: the only use of the indexer's vectors."""
+
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply(Typed):
+    """A scalar operation of :mod:`gsa_dsl.ops` on ``args``."""
+
+    op: str
+    args: tuple[TypedExpr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce(Typed):
+    """``sum``, ``mean`` or ``max`` of ``body`` over the indexer's heads (index ``j``)."""
+
+    op: str
+    body: TypedExpr
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic(Typed):
+    """``var mean max min count`` of a row's finite scores over s <= t; population form, 0 for a row without any."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ema(Typed):
+    """The running mean of ``body`` from before this step; ``slot`` numbers it in the state vector."""
+
+    body: TypedExpr
+    slot: int
+    decay: float
+    init: float
+
+
+TypedExpr = Const | Dimension | Leaf | Dot | Apply | Reduce | Statistic | Ema
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """A gate: ``target`` (value | output) is multiplied by ``body(z)`` with z per ``granularity`` (element | head).
+
+    ``name`` is the key of its input: the target, or ``output_2`` for a second gate on the same target.
+    """
+
+    span: Span
+    name: str
+    target: str
+    granularity: str
+    body: TypedExpr
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerSpec:
+    """``score`` over leaves w, b and the dot of q and k; ``tensors`` names those used, in order q, k, w, b."""
+
+    span: Span
+    heads: int
+    dim: int
+    score: TypedExpr
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionSpec:
+    """Top ``budget`` tokens by score; ``budget.range`` is finite and >= 0. ``adaptive``: it reads row statistics."""
+
+    span: Span
+    budget: TypedExpr
+    adaptive: bool
+
+    @property
+    def most(self) -> int:
+        """The largest budget any row can have."""
+        return int(self.budget.range.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """Keys of every query outside the budget: positions < ``first`` and > t - ``last``; 0 means none."""
+
+    first: int
+    last: int
+    span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """``kl``: fit softmax(score / temperature) on the selected keys to the detached, head-averaged attention."""
+
+    span: Span
+    method: str
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSpec:
+    """A spec without mistakes, its parameters bound.
+
+    Three forms: no ``selection`` and no ``forced`` keys is dense; forced keys alone is a sliding window with sinks;
+    a ``selection`` needs an ``indexer``. ``tree`` is kept for promises (``bound``) and for display.
+    """
+
+    source: Source
+    tree: ast.Spec
+    name: str
+    params: tuple[tuple[str, int | float], ...]
+    causal: bool
+    scale: TypedExpr | None
+    gates: tuple[GateSpec, ...]
+    indexer: IndexerSpec | None
+    selection: SelectionSpec | None
+    forced: Forced
+    train: TrainSpec | None
+    emas: tuple[Ema, ...]
+
+
+def children(expr: TypedExpr) -> tuple[TypedExpr, ...]:
+    """The expressions ``expr`` is made of, in order."""
+    match expr:
+        case Apply(args=args):
+            return args
+        case Reduce(body=body) | Ema(body=body):
+            return (body,)
+    return ()
+
+
+def walk(expr: TypedExpr) -> Iterator[TypedExpr]:
+    """``expr`` and everything in it, in the order of the text."""
+    yield expr
+    for child in children(expr):
+        yield from walk(child)
+
+
+def key(expr: TypedExpr) -> tuple[object, ...]:
+    """What ``expr`` says, wherever it stands: equal for two expressions that are the same calculation."""
+    own = (getattr(expr, f.name) for f in fields(expr) if f.name not in ("span", "args", "body", "slot"))
+    return (type(expr), *own, *(key(child) for child in children(expr)))
+
+
+def same(a: TypedExpr, b: TypedExpr) -> bool:
+    """Whether two expressions are the same calculation."""
+    return key(a) == key(b)

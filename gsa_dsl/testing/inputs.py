@@ -1,0 +1,181 @@
+"""Random inputs for any checked spec, in patterns that bring out what kernels get wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsa_dsl.reference.dense import all_scores, ema_means
+from gsa_dsl.sema.typed import CheckedSpec
+
+PATTERNS = ("normal", "ties", "hot_key", "nan", "constant", "large")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that one call takes; shapes as in :func:`gsa_dsl.reference.dense.reference`."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    gates: Mapping[str, Tensor] | None
+    index: Mapping[str, Tensor] | None
+    ema: Tensor | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The differentiable tensors by name: query, key, value, ``gates.NAME``, ``index.NAME``."""
+        named = {"query": self.query, "key": self.key, "value": self.value}
+        named |= {f"gates.{name}": x for name, x in (self.gates or {}).items()}
+        return named | {f"index.{name}": x for name, x in (self.index or {}).items()}
+
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments of a call: gates, index and ema."""
+        return {"gates": self.gates, "index": self.index, "ema": self.ema}
+
+    def replaced(self, tensors: Mapping[str, Tensor]) -> Inputs:
+        """These inputs with some of :meth:`tensors` exchanged."""
+        every = {**self.tensors(), **tensors}
+
+        def group(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): x for name, x in every.items() if name.startswith(prefix)}
+
+        return dataclasses.replace(
+            self,
+            query=every["query"],
+            key=every["key"],
+            value=every["value"],
+            gates=None if self.gates is None else group("gates."),
+            index=None if self.index is None else group("index."),
+        )
+
+    def to(self, dtype: torch.dtype) -> Inputs:
+        """Detached copies in ``dtype`` (the state vector keeps its own)."""
+        return self.replaced({name: x.detach().to(dtype, copy=True) for name, x in self.tensors().items()})
+
+    def strided(self) -> Inputs:
+        """Detached copies with the same values but their axes in reverse order in memory: every stride is unusual."""
+
+        def reverse(x: Tensor) -> Tensor:
+            return x.permute(*reversed(range(x.dim())))
+
+        return self.replaced({name: reverse(reverse(x.detach()).contiguous()) for name, x in self.tensors().items()})
+
+    def requires_grad_(self) -> Inputs:
+        """Mark every differentiable tensor; returns these inputs."""
+        for x in self.tensors().values():
+            x.requires_grad_()
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients collected so far."""
+        for x in self.tensors().values():
+            x.grad = None
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient collected by each differentiable tensor; zeros where nothing reached it."""
+        return {name: torch.zeros_like(x) if x.grad is None else x.grad for name, x in self.tensors().items()}
+
+
+def make_inputs(
+    spec: CheckedSpec,
+    *,
+    batch: int,
+    length: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    pattern: str = "normal",
+) -> Inputs:
+    """Inputs for ``spec``, the same for a seed on every device.
+
+    Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
+    that many scores are equal in every precision. ``hot_key``: every query wants key 0. ``nan`` poisons one query and
+    two keys of the indexer. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
+    The state vector is the mean its spec would see on these inputs, so that adaptive budgets vary. The values can be
+    represented in ``dtype``. Raises ValueError for another pattern.
+    """
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern is one of {', '.join(PATTERNS)}, not {pattern!r}")
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    qkv = {
+        "query": draw(batch, heads, length, head_dim),
+        "key": draw(batch, kv_heads, length, head_dim),
+        "value": draw(batch, kv_heads, length, head_dim),
+    }
+    gates = {}
+    for gate in spec.gates:
+        shape = (batch, kv_heads if gate.target == "value" else heads, length)
+        gates[gate.name] = draw(*shape) if gate.granularity == "head" else draw(*shape, head_dim)
+    index = {}
+    if spec.indexer is not None:
+        count, width = spec.indexer.heads, spec.indexer.dim
+        shapes = {
+            "q": (batch, count, length, width),
+            "k": (batch, length, width),
+            "w": (batch, count, length),
+            "b": (count,),
+        }
+        index = {name: draw(*shapes[name]) for name in spec.indexer.tensors}
+    _arrange(pattern, qkv, index, generator)
+
+    def place(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: x.to(device=device, dtype=dtype) for name, x in tensors.items()}
+
+    inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None)
+    return dataclasses.replace(inputs, ema=_typical_state(spec, inputs))
+
+
+def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Rewrite freshly drawn tensors, in place, to follow ``pattern``."""
+    if pattern == "hot_key":
+        qkv["query"][..., 0] = 1
+        qkv["key"][..., 0, 0] = 4 * qkv["key"].shape[-1] ** 0.5  # four more than the others, after the usual scale
+    if pattern == "large":
+        qkv["query"] *= 16
+        qkv["key"] *= 16
+    if not index:
+        return
+    q, k = index["q"], index["k"]
+    length = k.shape[1]
+    if pattern == "ties":
+        for name, x in index.items():
+            index[name] = torch.randint(-1, 2, x.shape, generator=generator).float()
+        few = index["k"][:, :3]
+        index["k"] = few[:, torch.randint(0, few.shape[1], (length,), generator=generator)]
+    elif pattern == "hot_key":
+        q[..., 0] = 3
+        k[:, 0, 0] = 8 * k.shape[-1] ** 0.5
+        if "w" in index:
+            index["w"].abs_()
+    elif pattern == "nan":
+        q[0, :, length // 2] = torch.nan
+        k[0, length // 3] = torch.nan
+        k[-1, 0, 0] = torch.nan
+    elif pattern == "constant":
+        for x in index.values():
+            x.fill_(0.5)
+    elif pattern == "large":
+        for x in index.values():
+            x *= 4
+
+
+def _typical_state(spec: CheckedSpec, inputs: Inputs) -> Tensor | None:
+    """The state vector, float32: the mean of each body on ``inputs``, or its initial value where that is not finite."""
+    if not spec.emas or spec.indexer is None or inputs.index is None:
+        return None
+    initial = torch.tensor([e.init for e in spec.emas], device=inputs.query.device)
+    with torch.no_grad():
+        means = ema_means(spec, all_scores(spec.indexer, {name: x.double() for name, x in inputs.index.items()}))
+    return torch.where(means.isfinite(), means.float(), initial)

@@ -1,0 +1,64 @@
+"""Specs for tests: load one from text or a file, and shrink its parameters so that short inputs exceed its budget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gsa_dsl.diagnostics.errors import SpecError
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.sema.check import check
+from gsa_dsl.sema.typed import CheckedSpec
+
+Params = Mapping[str, int | float]
+
+
+def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None) -> CheckedSpec:
+    """Parse and check a spec: a path, or a text that contains a brace. Raises SpecError with every mistake."""
+    from gsa_dsl.frontend.parser import parse
+
+    text = os.fspath(path_or_text)
+    source = Source("<string>", text) if "{" in text else Source(text, Path(text).read_text(encoding="utf-8"))
+    return check(parse(source), params or {})
+
+
+def most_keys(spec: CheckedSpec) -> int | None:
+    """The largest number of keys that a query can attend to, whatever the length; None for a dense spec."""
+    chosen = spec.selection.most if spec.selection is not None else 0
+    total = chosen + spec.forced.first + spec.forced.last
+    return total or None
+
+
+def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
+    """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys.
+
+    Those that move the budget or the forced keys are scaled down together, integers to at least 1; values up to 1 are
+    taken for shares and kept. Returns all parameters: the spec's own where it is dense, small enough or all literals.
+    """
+    params = dict(spec.params)
+    most = most_keys(spec)
+    if most is None or most <= length // 4:
+        return params
+    factor = (length // 4) / most
+    scaled = {name: _scaled(value, factor) if _moves_budget(spec, name) else value for name, value in params.items()}
+    check(spec.tree, scaled)
+    return scaled
+
+
+def _moves_budget(spec: CheckedSpec, name: str) -> bool:
+    """Whether another value of the parameter ``name`` changes what is selected."""
+    value = dict(spec.params)[name]
+    for other in (_scaled(value, 0.5), value * 2):
+        try:
+            changed = check(spec.tree, {**dict(spec.params), name: other})
+        except SpecError:
+            continue  # out of its range, or against another parameter: the other direction decides
+        return (changed.selection, changed.forced) != (spec.selection, spec.forced)
+    return False
+
+
+def _scaled(value: int | float, factor: float) -> int | float:
+    if abs(value) <= 1:
+        return value
+    return max(1, round(value * factor)) if isinstance(value, int) else value * factor

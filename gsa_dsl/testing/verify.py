@@ -1,0 +1,317 @@
+"""Proof by comparison: a compiled attention against the float64 reference, forward and backward, case by case.
+
+A case first shows that rounding alone explains where the kernel's selection differs from the reference's; then both are
+compared at that same selection, so that what remains is arithmetic. Cotangents are random.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.reference.dense import ReferenceResult, all_scores, reference
+from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.testing.compare import compare_selection
+from gsa_dsl.testing.inputs import PATTERNS, Inputs, make_inputs
+from gsa_dsl.testing.poison import PoisonedMemory
+from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
+from gsa_dsl.testing.specs import load_spec, most_keys, small_params
+from gsa_dsl.testing.tolerance import deviation, score_error
+
+Shape = tuple[int, int]
+HeadShape = tuple[int, int, int]
+Progress = Callable[[str], None]
+
+_SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (1, 37), (2, 53))
+_LONG: tuple[Shape, ...] = ((2, 1), (2, 37), (1, 129), (2, 300))
+_LONGEST = {"interpret": 128, "torch": 1024, "triton": 8192}  # lengths that a budget may still ask for
+_LOSS_WEIGHT = 1.7  # the cotangent of the indexer's loss
+
+
+class Compiled(Protocol):
+    """What a compiled attention offers, as far as it is used here."""
+
+    @property
+    def spec(self) -> CheckedSpec: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def recipe(self) -> Mapping[str, Any]: ...
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        gates: Mapping[str, Tensor] | None = None,
+        index: Mapping[str, Tensor] | None = None,
+        ema: Tensor | None = None,
+        phase: str = "sparse",
+        selection: Tensor | None = None,
+        return_aux: bool = False,
+    ) -> Any: ...
+
+
+def verify(
+    compiled: Compiled,
+    *,
+    shapes: Sequence[Shape] | None = None,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    patterns: Sequence[str] = PATTERNS,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compare ``compiled`` with the reference and report every quantity of every case.
+
+    ``shapes`` are (batch, length) pairs; by default one position, short, odd, and beyond the budget where that is
+    within reach. Random inputs are tried at each, the other ``patterns`` at one. ``dtype`` is bfloat16 on Triton and
+    float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU. ``progress`` is told the name of each
+    case. Mistakes are reported, not raised; what the compiled attention itself raises passes through.
+    """
+    on_triton = compiled.backend == "triton"
+    dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)
+    device = torch.device(device or ("cuda" if on_triton else "cpu"))
+    shapes = tuple(shapes or default_shapes(compiled))
+    rows: list[Row] = []
+    for case in _cases(compiled, shapes, patterns):
+        if progress is not None:
+            progress(str(case))
+        run = _Run(compiled, case, dtype, device, seed)
+        rows += run.own_selection()
+        if case.pattern == "normal" and case.phase == "sparse":
+            rows += run.given_selection()
+    return VerifyReport(
+        name=compiled.spec.name,
+        backend=compiled.backend,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        seed=seed,
+        rows=tuple(rows),
+        notes=_notes(compiled.spec, shapes),
+    )
+
+
+def verify_spec(
+    path_or_text: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    head_shapes: Sequence[HeadShape] | None = None,
+    shapes: Sequence[Shape] | None = None,
+    params: Mapping[str, int | float] | None = None,
+    config: KernelConfig | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compile a spec for several (heads, kv_heads, head_dim) and :func:`verify` each.
+
+    ``params`` default to the spec's own, scaled down so that the shapes exceed the budget (``small_params``);
+    ``config`` is handed to ``gsa_dsl.compile``. Raises SpecError for a wrong spec.
+    """
+    import gsa_dsl
+
+    spec = load_spec(path_or_text)
+    reports = []
+    for heads, kv_heads, head_dim in head_shapes or _default_heads(backend):
+        compiled = gsa_dsl.compile(
+            path_or_text,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            backend=backend,
+            config=config,
+            params=params if params is not None else small_params(spec),
+        )
+        reports.append(verify(compiled, shapes=shapes, seed=seed, dtype=dtype, progress=progress))
+    return merge(spec.name, tuple(reports))
+
+
+def default_shapes(compiled: Compiled) -> tuple[Shape, ...]:
+    """(batch, length) pairs that are quick on the backend, and one beyond the budget if that is within reach."""
+    shapes = _SHORT if compiled.backend == "interpret" else _LONG
+    most = most_keys(compiled.spec)
+    longest = max(length for _, length in shapes)
+    if most is None or most < longest or most * 3 // 2 > _LONGEST[compiled.backend]:
+        return shapes
+    return (*shapes, (1, most * 3 // 2 + 5))
+
+
+def _default_heads(backend: str) -> tuple[HeadShape, ...]:
+    if backend == "interpret" or not torch.cuda.is_available():
+        return (4, 4, 16), (4, 1, 16)
+    return (4, 4, 64), (8, 2, 80), (16, 1, 128)
+
+
+def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str]) -> Iterator[Case]:
+    recipe, spec = compiled.recipe, compiled.spec
+    heads = (recipe["heads"], recipe["kv_heads"] or recipe["heads"], recipe["head_dim"])
+    busiest = max(shapes, key=lambda shape: shape[1] if shape[1] <= 1024 else -shape[1])
+    for batch, length in shapes:
+        here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
+        if spec.indexer is None:
+            here = [pattern for pattern in here if pattern in ("normal", "hot_key", "large")]
+        for pattern in here:
+            yield Case(batch, length, *heads, pattern, "sparse")
+            if spec.indexer is not None and pattern in ("normal", "nan"):
+                yield Case(batch, length, *heads, pattern, "warmup")
+
+
+def _notes(spec: CheckedSpec, shapes: Sequence[Shape]) -> tuple[str, ...]:
+    most = most_keys(spec)
+    if most is None or any(length > most for _, length in shapes):
+        return ()
+    return (f"no case is longer than the {most} keys a query may have: nothing was left out by any selection",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The quantities of one evaluation by name, gradients included."""
+
+    quantities: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+
+class _Run:
+    """One case: its inputs, the reference's free choice, and the comparisons made of them."""
+
+    def __init__(self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int) -> None:
+        self.compiled, self.spec, self.case, self.dtype = compiled, compiled.spec, case, dtype
+        self.inputs = make_inputs(
+            self.spec,
+            batch=case.batch,
+            length=case.length,
+            heads=case.heads,
+            kv_heads=case.kv_heads,
+            head_dim=case.head_dim,
+            dtype=dtype,
+            device=device,
+            seed=seed,
+            pattern=case.pattern,
+        ).requires_grad_()
+        generator = torch.Generator().manual_seed(seed + 1)
+        shape = (case.batch, case.heads, case.length, case.head_dim)
+        self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
+        with torch.no_grad():
+            self.free = self._reference(self.inputs, torch.float64)
+
+    def own_selection(self) -> list[Row]:
+        """The kernel as it is used: its choice held against the reference's, then everything else at its choice."""
+        output, aux = self._call()
+        rows = [self._selection_row(aux)] if self._chooses else []
+        mask = None
+        if self._chooses and aux.selection is not None:
+            mask = aux.selection.mask()
+        return rows + self._compare(output, aux, mask, "")
+
+    def given_selection(self) -> list[Row]:
+        """The kernel at the reference's choice, handed in."""
+        if not self._chooses:
+            return []
+        output, aux = self._call(selection=self.free.selected)
+        return self._compare(output, aux, self.free.selected, " (given)")
+
+    @property
+    def _chooses(self) -> bool:
+        return self.spec.selection is not None and self.case.phase == "sparse"
+
+    def _call(self, **options: Any) -> tuple[Tensor, Any]:
+        self.inputs.zero_grad()
+        x = self.inputs
+        with PoisonedMemory():
+            output, aux = self.compiled(
+                x.query, x.key, x.value, **x.keywords(), phase=self.case.phase, return_aux=True, **options
+            )
+        return output, aux
+
+    def _reference(self, inputs: Inputs, dtype: torch.dtype, selection: Tensor | None = None) -> ReferenceResult:
+        return reference(
+            self.spec,
+            inputs.query,
+            inputs.key,
+            inputs.value,
+            **inputs.keywords(),
+            phase=self.case.phase,
+            selection=selection,
+            dtype=dtype,
+        )
+
+    def _selection_row(self, aux: Any) -> Row:
+        spec, index, free = self.spec, self.inputs.index, self.free
+        if aux.selection is None or spec.indexer is None or index is None or free.scores is None:
+            return Row(self.case, "selection", float("inf"), 0.0, False, "no selection was returned")
+        with torch.no_grad():
+            single = all_scores(spec.indexer, {name: x.float() for name, x in index.items()})
+        state = self.inputs.ema if self.inputs.ema is not None else torch.zeros(0, device=free.scores.device)
+        found = compare_selection(
+            spec,
+            aux.selection.mask(),
+            aux.budget,
+            free,
+            state.double(),
+            score_error(free.scores, single, self.dtype),
+            index["k"].detach(),
+        )
+        note = "; ".join(found.problems) or f"{found.differing} of {found.selected} keys differ"
+        return Row(self.case, "selection", max(found.gap, 0.0), found.allowed, found.ok, note)
+
+    def _compare(self, output: Tensor, aux: Any, mask: Tensor | None, suffix: str) -> list[Row]:
+        """Rows for every quantity of a call, with the reference and eager torch at the selection ``mask``."""
+        with PoisonedMemory():
+            actual = self._backward(self.inputs, output, aux)
+        expected, eager = (self._evaluate(dtype, mask) for dtype in (torch.float64, self.dtype))
+        rows = []
+        for group in ("quantities", "gradients"):
+            found, exact, other = (getattr(result, group) for result in (actual, expected, eager))
+            for name, value in exact.items():
+                label = f"d {name}" if group == "gradients" else name
+                if name not in found:
+                    rows.append(Row(self.case, label + suffix, float("inf"), 0.0, False, "missing"))
+                    continue
+                off = deviation(found[name], value, other[name], self.dtype, floor=self._floor(label))
+                rows.append(Row(self.case, label + suffix, off.error, off.allowed, off.ok))
+        return rows
+
+    def _evaluate(self, dtype: torch.dtype, mask: Tensor | None) -> _Result:
+        inputs = self.inputs.to(dtype).requires_grad_()
+        result = self._reference(inputs, dtype, mask)
+        return self._backward(inputs, result.output, result)
+
+    def _backward(self, inputs: Inputs, output: Tensor, aux: Any) -> _Result:
+        """Send the cotangents back from ``output`` and the loss of ``aux``; collect what there is to compare."""
+        quantities = {"output": output, "lse": aux.lse}
+        if aux.indexer_loss is not None:
+            quantities["indexer_loss"] = aux.indexer_loss
+        if aux.ema_inputs is not None and self._chooses:
+            quantities["ema_inputs"] = aux.ema_inputs
+        total = (output * self.cotangent.to(output.dtype)).sum()
+        if aux.indexer_loss is not None:
+            total = total + _LOSS_WEIGHT * aux.indexer_loss
+        torch.autograd.backward(total)
+        return _Result({name: x.detach() for name, x in quantities.items()}, inputs.gradients())
+
+    def _floor(self, label: str) -> float:
+        """The size of the terms that cancel in ``label``: softmax gradients and the divergence are differences."""
+        if label == "indexer_loss":
+            return 1.0
+        if label in ("d query", "d key"):
+            x = self.inputs
+            other = x.key if label == "d query" else x.query
+            return _rms(self.cotangent) * _rms(x.value) * _rms(other)
+        if label.startswith("d index."):
+            rows = 1 if label == "d index.b" else self.case.batch * self.case.length
+            return _LOSS_WEIGHT / rows
+        return 0.0
+
+
+def _rms(x: Tensor) -> float:
+    return x.detach().double().square().mean().sqrt().item()

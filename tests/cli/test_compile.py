@@ -1,0 +1,90 @@
+"""``gsa compile``: what is written, where, and when nothing is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from tests.cli.running import Gsa
+
+import gsa_dsl
+from gsa_dsl.cli import files
+from gsa_dsl.cli.status import Misuse
+
+SHAPE = ("--heads", "4", "--kv-heads", "2", "--head-dim", "16")
+
+
+def test_the_file_is_what_compile_generates(gsa: Gsa) -> None:
+    ran = gsa("compile", "examples/gsa.gsa", "-o", "out/deep", "-p", "k_base=64", "-p", "k_min=8", *SHAPE)
+    assert (ran.status, ran.out) == (0, "out/deep/gsa.py\n"), ran.err
+    made = gsa_dsl.compile("examples/gsa.gsa", heads=4, kv_heads=2, head_dim=16, k_base=64, k_min=8)
+    assert Path("out/deep/gsa.py").read_text() == made.source
+    assert os.listdir("out/deep") == ["gsa.py"]
+
+
+def test_parameters_and_shape_reach_the_code(gsa: Gsa) -> None:
+    gsa("compile", "examples/gsa.gsa", "-o", "a", *SHAPE)
+    gsa("compile", "examples/gsa.gsa", "-o", "b", "-p", "k_max=300", *SHAPE)
+    gsa("compile", "examples/gsa.gsa", "-o", "c", "--heads", "8", "--kv-heads", "2", "--head-dim", "32")
+    texts = {Path(folder, "gsa.py").read_text() for folder in "abc"}
+    assert len(texts) == 3
+
+
+def test_without_a_folder_it_is_in_the_cache(gsa: Gsa) -> None:
+    ran = gsa("compile", "good.gsa", *SHAPE)
+    path = Path(ran.out.rstrip("\n"))
+    assert ran.status == 0
+    assert path.is_relative_to(Path("cache").resolve())
+    assert "def " in path.read_text()
+
+
+def test_json(gsa: Gsa) -> None:
+    ran = gsa("compile", "good.gsa", "-o", "out", "--json", "-p", "k=5", "--backend", "torch", *SHAPE)
+    assert ran.json == {
+        "ok": True,
+        "name": "good",
+        "path": "out/good.py",
+        "backend": "torch",
+        "heads": 4,
+        "kv_heads": 2,
+        "head_dim": 16,
+        "params": {"k": 5},
+    }
+
+
+def test_nothing_is_written_for_a_wrong_spec(gsa: Gsa) -> None:
+    before = sorted(Path().rglob("*"))
+    assert gsa("compile", "wrong.gsa", "-o", "out").status == 1
+    assert gsa("compile", "good.gsa", "-o", "out", "-p", "k=-1").status == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_an_existing_file_is_replaced_and_readable_as_others(gsa: Gsa) -> None:
+    Path("out").mkdir()
+    Path("out/good.py").write_text("old")
+    Path("out/plain").touch()
+    assert gsa("compile", "good.gsa", "-o", "out", *SHAPE).status == 0
+    assert "old" != Path("out/good.py").read_text()
+    assert stat.S_IMODE(Path("out/good.py").stat().st_mode) == stat.S_IMODE(Path("out/plain").stat().st_mode)
+
+
+def test_a_place_that_cannot_be_written_is_misuse(gsa: Gsa) -> None:
+    ran = gsa("compile", "good.gsa", "-o", "good.gsa", *SHAPE)
+    assert (ran.status, ran.out) == (2, "")
+    assert "cannot write good.gsa/good.py" in ran.err
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "file.py"
+    target.write_text("old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(Misuse, match="No space left"):
+        files.write_atomically(target, "new")
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.py"]

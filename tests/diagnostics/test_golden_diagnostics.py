@@ -1,0 +1,56 @@
+"""Every wrong spec of ``tests/golden/diagnostics`` is answered with exactly the text beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gsa_dsl.diagnostics.codes import CODES
+from gsa_dsl.diagnostics.errors import SpecError
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.parser import parse
+from gsa_dsl.frontend.reader import read_source
+
+FOLDER = Path(__file__).parents[1] / "golden" / "diagnostics"
+SPECS = sorted(FOLDER.glob("*.gsa"))
+
+
+def mistakes(path: Path) -> SpecError:
+    """What the front end says of the spec; it is reported under its bare file name."""
+    from gsa_dsl.sema.check import check
+
+    try:
+        check(parse(Source(path.name, read_source(path).text)))
+    except SpecError as error:
+        # An error of read_source itself still carries the path it was given.
+        return SpecError(Source(path.name, error.source.text), error.diagnostics)
+    pytest.fail(f"{path.name} is accepted")
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_rendered_text(path: Path, golden: Callable[[Path, str], None]) -> None:
+    golden(path.with_suffix(".txt"), f"{mistakes(path)}\n")
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_mistake_is_complete(path: Path) -> None:
+    error = mistakes(path)
+    rendered = str(error)
+    for diagnostic in error.diagnostics:
+        assert f"{path.name}:{diagnostic.span.line}:{diagnostic.span.column}" in rendered
+        assert diagnostic.code in CODES
+        assert diagnostic.message
+        assert diagnostic.fix
+    assert not re.search(r"\b_?[A-Z]{4,}\b", re.sub(r"GSA\d+|^.*\|.*$", "", rendered, flags=re.M)), "a terminal's name"
+
+
+def test_every_code_has_a_golden() -> None:
+    produced = {diagnostic.code for path in SPECS for diagnostic in mistakes(path).diagnostics}
+    assert sorted(set(CODES) - produced) == []
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {path.stem for path in FOLDER.glob("*.txt")} == {path.stem for path in SPECS}
