@@ -36,7 +36,7 @@ test: $(STAMP) ## the whole suite: PYTEST='-k nn' passes options
 	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal $(PYTEST)
 
 golden: $(STAMP) ## rewrite the expected outputs under tests/golden
-	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal --update-golden tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal --update-goldens tests
 
 bench: $(STAMP) ## time the kernels on the GPU at hand
 	$(BIN)/python -m benchmarks

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gsa_dsl
-from gsa_dsl.cli.cost_table import print_cost
-from gsa_dsl.cli.verification import print_verification
+from gsa_dsl.cli.cost_table import Sizes, print_cost
+from gsa_dsl.cli.verify import print_report
 from gsa_dsl.testing.verify import verify
 
 SPEC = Path(__file__).with_name("gsa.gsa")
@@ -156,11 +156,11 @@ def main(argv: list[str] | None = None) -> int:
     kernels = gsa_dsl.compile(SPEC, **SHAPE, **BUDGET, backend="triton" if gpu else "interpret")
     if not arguments.json:
         print(f"compiled {SPEC.name} to {kernels.path}\n")
-        print_cost(kernels.spec, length=CONTEXT, **SHAPE)
+        print_cost(kernels.spec, Sizes(CONTEXT, **SHAPE))
         print()
-    report = verify(kernels)
+    report = verify(kernels, shapes=((2, 37), (1, 100)), patterns=("normal", "ties"))
     if not arguments.json:
-        print_verification(report)
+        print_report(report, BUDGET)
         print()
 
     torch.manual_seed(arguments.seed)

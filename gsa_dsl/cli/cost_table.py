@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from gsa_dsl.cli.output import Column, Json, print_table
 
 if TYPE_CHECKING:
+    import sympy
+
     from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
 
 QUANTITIES = ("flops", "bytes", "memory", "selected")
-_LEGEND = (
-    "flops: forward; bytes: moved to and from memory; memory: held beside inputs and outputs; "
-    "selected: keys per query. An adaptive budget counts as its largest value."
-)
+_LEGEND = """\
+flops: of the forward pass, and of training the indexer; bytes: read and written; memory: held beside inputs and
+outputs; selected: keys per query. An adaptive budget counts as its largest value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,14 @@ def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
     print_table(f"attention {spec.name} at {sizes}", columns, rows, total=True)
     print(_LEGEND, end="\n\n")
     formulas = [
-        (row.construct if number == 0 else "", name, spelt(formula))
+        (row.construct, name, spelt(_in_pairs(formula, table)))
         for row in table.rows
-        for number, (name, formula) in enumerate((n, f) for n in QUANTITIES if (f := getattr(row, n)) != 0)
+        for name in QUANTITIES
+        if (formula := getattr(row, name)) != 0
     ]
     print_table("formulas", (Column("construct"), Column("of"), Column("formula")), formulas)
-    print()
-    for line in _beside_dense(table, figures[-1], sizes):
+    print(f"pairs = {spelt(table.pairs)}, the pairs of a query and a key it attends to", end="\n\n")
+    for line in _beside_dense(spec, table, sizes):
         print(line)
 
 
@@ -96,15 +98,30 @@ def _figures_row(figure: Figures, line: str) -> tuple[str, ...]:
     return figure.construct, line, flops(figure.flops), size(figure.bytes), size(figure.memory), selected
 
 
-def _beside_dense(table: CostTable, total: Figures, sizes: Sizes) -> list[str]:
-    length = sizes.length
-    pairs, all_pairs = table.attended(length), length * (length + 1) // 2
-    dense = sizes.figures(_dense())[-1]
-    return [
-        f"attends to {pairs:,} of the {all_pairs:,} pairs of a query and an earlier key ({pairs / all_pairs:.2%})",
-        f"dense attention at this size: {flops(dense.flops)}, {size(dense.bytes)} moved; "
-        f"this spec: {total.flops / dense.flops:.2f} times the flops, {total.bytes / dense.bytes:.2f} times the bytes",
+def _in_pairs(formula: sympy.Expr, table: CostTable) -> sympy.Expr:
+    """``formula`` with the number of attended pairs, which is long, as a name."""
+    import sympy
+
+    return formula if table.pairs.is_Symbol else formula.subs(table.pairs, sympy.Symbol("pairs"))
+
+
+def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str]:
+    pairs, all_pairs = table.attended(sizes.length), sizes.length * (sizes.length + 1) // 2
+    figures, dense = sizes.figures(table), sizes.figures(_dense())[-1]
+
+    def times(what: str, flops: float, moved: float) -> str:
+        return f"{what}: {flops / dense.flops:.2f} times the flops, {moved / dense.bytes:.2f} times the bytes"
+
+    lines = [
+        f"attends to {pairs:,} of the {all_pairs:,} pairs of a query and an earlier key ({pairs / all_pairs:.1%})",
+        f"dense attention at this size: {flops(dense.flops)}, {size(dense.bytes)}",
+        times("this spec", figures[-1].flops, figures[-1].bytes),
     ]
+    if spec.train is not None:
+        paired = zip(table.rows, figures, strict=False)
+        used = [figure for row, figure in paired if row.span != spec.train.span]
+        lines.append(times("without training", sum(f.flops for f in used), sum(f.bytes for f in used)))
+    return lines
 
 
 def flops(count: float) -> str:

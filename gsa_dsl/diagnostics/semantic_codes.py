@@ -50,11 +50,10 @@ ASSERT_SUBJECT = "GSA070"
 EMPTY_INTERVAL = "GSA071"
 ASSERT_UNPROVED = "GSA072"
 
-BOUND_QUANTITY = "GSA080"
-BOUND_FORM = "GSA081"
+BOUND_FORM = "GSA080"
+BOUND_NEEDS_O = "GSA081"
 BOUND_EXCEEDED = "GSA082"
 SELECTED_EXCEEDED = "GSA083"
-BOUND_NEEDS_O = "GSA084"
 
 SEMANTIC: dict[str, str] = {
     UNKNOWN_NAME: "unknown name",
@@ -100,9 +99,8 @@ SEMANTIC: dict[str, str] = {
     ASSERT_SUBJECT: "nothing to assert about",
     EMPTY_INTERVAL: "empty interval",
     ASSERT_UNPROVED: "assertion that does not hold",
-    BOUND_QUANTITY: "unknown quantity",
     BOUND_FORM: "bound that cannot be decided",
+    BOUND_NEEDS_O: "bound without O( )",
     BOUND_EXCEEDED: "bound exceeded",
     SELECTED_EXCEEDED: "more keys selected than promised",
-    BOUND_NEEDS_O: "bound without O( )",
 }

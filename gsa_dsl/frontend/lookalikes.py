@@ -43,6 +43,7 @@ _TABLE = (
     _number(r"[0-9]+[kK]\b", "write it out: '2k' is 2000 or 2048"),
     _number(r"[0-9]+(?:_[0-9]+)+\b", "leave out the underscores"),
     _number(r"0[xXbBoO][0-9A-Fa-f]+\b", "write it in decimal"),
+    _number(r"[0-9]+(?:\.[0-9]+){2,}\b", "write it with one point"),
     _number(r"[0-9][0-9.]*\.(?![0-9])", "write a digit after the point: '1.0'"),
     _number(r"\.[0-9]+", "write a digit before the point: '0.5'"),
     _number(r"[0-9][A-Za-z0-9_.]*", "put an operator or a space between a number and a name"),

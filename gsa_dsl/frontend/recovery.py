@@ -20,7 +20,7 @@ from gsa_dsl.frontend.words import CLAUSES, SETTINGS
 _STARTS = {**CLAUSES, **SETTINGS}
 _ALSO_NAMES = frozenset({"scale", "budget", *SETTINGS})
 _ANCHOR = re.compile(r"^[ \t]*(?P<word>[A-Za-z_]\w*)|(?P<brace>[{}])", re.MULTILINE | re.ASCII)
-_AFTER_NAME = re.compile(r"[ \t]*(?:[-+*/^.,)\]<>]|==)")
+_AFTER_NAME = re.compile(r"[ \t]*(?:[-+*/^,)\]<>]|==|\.(?![0-9]))")
 _CLAUSE_GOES_ON = re.compile(r"[ \t]+[A-Za-z0-9{(]|\[")
 _ENDS_BLOCK = re.compile(rf"\s*(?:\}}|\Z|(?:{'|'.join(_STARTS)})\b)|[ \t\r]*\n", re.ASCII)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gsa_dsl.diagnostics.errors import Diagnostic, Label
 from gsa_dsl.diagnostics.suggest import closest
 from gsa_dsl.frontend.failure import Failure
@@ -9,6 +11,9 @@ from gsa_dsl.frontend.finding import Finding, example, finding, respelt, still_o
 from gsa_dsl.frontend.phrases import described, expectation, listed, quoted
 from gsa_dsl.frontend.recovery import token_at
 from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, KEYWORDS, SETTINGS
+
+# A word that begins a clause, not an operand: `gait output`, `budgt[t]`.
+_CLAUSE = re.compile(r"\w+(?:\[|[ \t]*\{|[ \t]+\w|\s*$)")
 
 # --- the file as a whole ---------------------------------------------------------------------------------------------
 
@@ -60,8 +65,8 @@ def end_of_file(failure: Failure) -> Finding | None:
         message = f"the file ends where {expectation(failure)} should stand"
         return finding("GSA005", message, failure.span(), fix=f"write '{FORMS['attention']}'")
     missing = "".join(BRACKETS[bracket] for bracket in reversed(brackets))
-    names, verb = listed([quoted(bracket) for bracket in brackets], "and"), "is" if len(brackets) == 1 else "are"
-    message = f"the file ends before {names} {verb} closed"
+    what = f"{quoted(brackets[0])} is" if len(brackets) == 1 else f"{len(brackets)} brackets are"
+    message = f"the file ends before {what} closed"
     labels = [Label(failure.span(bracket), "opened here") for bracket in brackets]
     return finding("GSA003", message, failure.span(), fix=f"add '{missing}'", labels=labels)
 
@@ -78,10 +83,12 @@ def clause_word(failure: Failure) -> Finding | None:
         return _wrong_block(failure)
     if failure.clause is not None and failure.clause.type == "_ALWAYS" and failure.word in ("first", "last"):
         return finding("GSA007", f"missing ',' before '{failure.word}'", failure.gap(), fix=example(failure))
-    if failure.after_operand and not failure.on_new_line and closest(failure.word, known) is None:
+    if failure.after_operand and not failure.on_new_line and not _CLAUSE.match(failure.rest):
         return None
     message = f"unknown {'clause' if known is CLAUSES else 'line of an indexer'} '{failure.word}'"
     near = closest(failure.word, known)
+    if near is None and failure.after_operand and not failure.on_new_line:
+        return None
     if near is None:
         fix = f"begin with {listed(list(known), 'or')}"
         return finding("GSA002", message, failure.span(), fix=fix)

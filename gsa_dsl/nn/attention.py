@@ -182,7 +182,8 @@ class GSAttention(nn.Module):
     @staticmethod
     def _heads(flat: Tensor, heads: int) -> Tensor:
         """[B, L, heads * dim] to [B, heads, L, dim], without a copy."""
-        return flat.unflatten(-1, (heads, -1)).transpose(1, 2)
+        batch, length, _ = flat.shape
+        return flat.view(batch, length, heads, -1).transpose(1, 2)
 
     def _gates(self, x: Tensor) -> dict[str, Tensor] | None:
         """The gates' pre-activations by name: [B, heads, L, D] per element, [B, heads, L] per head."""
@@ -219,7 +220,7 @@ class GSAttention(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GSAttention:
         kept = self.budget_ema
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if kept is not None and self.budget_ema is not None:
             # Devices change it, dtypes do not: in bfloat16 a step of one percent would be rounded away.
             self.budget_ema = self.budget_ema.float() if kept.is_meta else kept.to(self.budget_ema.device)

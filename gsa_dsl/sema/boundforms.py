@@ -47,6 +47,15 @@ def _check(expr: ast.Expr, names: set[str], asymptotic: bool, mistakes: Mistakes
         case ast.Binary(op="^", left=left, right=ast.Number()):
             _check(left, names, asymptotic, mistakes)
             return
+        case ast.Binary(op="/", right=right) if asymptotic and not _one_term(right):
+            mistakes.add(
+                codes.BOUND_FORM,
+                f"O( ) cannot divide by the sum '{mistakes.text(right.span)}'",
+                right.span,
+                reason="how fast the quotient grows depends on which of its terms is largest",
+                fix="divide by one product",
+            )
+            return
         case ast.Binary(op=op, left=left, right=right) if op in ("+", "*", "/") or (op == "-" and not asymptotic):
             _check(left, names, asymptotic, mistakes)
             _check(right, names, asymptotic, mistakes)
@@ -61,5 +70,18 @@ def _check(expr: ast.Expr, names: set[str], asymptotic: bool, mistakes: Mistakes
         expr.span,
         reason="a bound is made of names and numbers with +, *, /, ^ and a constant exponent, min, max, sqrt and log"
         + ("; in O( ) the largest term decides, so nothing is subtracted" if asymptotic else ""),
-        fix="leave the smaller term out" if isinstance(expr, ast.Binary) and expr.op == "-" else "",
+        fix="leave the smaller term out"
+        if isinstance(expr, ast.Binary) and expr.op == "-"
+        else "write products of names and numbers, such as 'L^2 * H * D'",
     )
+
+
+def _one_term(expr: ast.Expr) -> bool:
+    match expr:
+        case ast.Number() | ast.Name():
+            return True
+        case ast.Binary(op="*" | "/", left=left, right=right):
+            return _one_term(left) and _one_term(right)
+        case ast.Binary(op="^", left=left):
+            return _one_term(left)
+    return False

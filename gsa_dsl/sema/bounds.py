@@ -6,20 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import sympy
 
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import Diagnostic, Label
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema import growth
 from gsa_dsl.sema.cost import CostRow, CostTable, cost
-from gsa_dsl.sema.growth import Monomial, missing, spell
-from gsa_dsl.sema.symbols import DI, SHAPE, B, J, L, Undecidable, parameters, spelt, written
+from gsa_dsl.sema.growth import missing, spell
+from gsa_dsl.sema.symbols import DI, SHAPE, B, J, L, Undecidable, exact, parameters, spelt, written
 from gsa_dsl.sema.typed import CheckedSpec
 
-Substitution = Mapping[sympy.Symbol, sympy.Expr]
+_QUANTITIES = {
+    "flops": "flops are",
+    "bytes": "bytes are",
+    "memory": "memory is",
+    "selected": "the number of selected keys is",
+}
 
 
 def violations(spec: CheckedSpec) -> tuple[Diagnostic, ...]:
@@ -49,25 +51,22 @@ def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sy
     if not limit.has(B):
         same = {**same, B: sympy.Integer(1)}
     limit = limit.subs(same)
-    lacking: dict[Monomial, CostRow] = {}
-    for row in table.rows:
-        for monomial in missing(getattr(row, bound.quantity.id).subs(same), limit):
-            lacking.setdefault(monomial, row)
-    largest = growth.largest(dict.fromkeys(lacking))
-    if not largest:
+    rows = {row.construct: row for row in table.rows}
+    costs = {name: getattr(row, bound.quantity.id).subs(same) for name, row in rows.items()}
+    lacking = missing(costs, limit)
+    if not lacking:
         return None
-    blamed: dict[CostRow, list[str]] = {}
-    for monomial in largest:
-        blamed.setdefault(lacking[monomial], []).append(spell(monomial))
+    blamed: dict[str, list[str]] = {}
+    for monomial, name in lacking.items():
+        blamed.setdefault(name, []).append(spell(monomial))
     text = _text(spec, bound.body)
-    grow = " + ".join(spell(monomial) for monomial in largest)
     return Diagnostic(
         codes.BOUND_EXCEEDED,
-        f"{bound.quantity.id} are not O({text})" if bound.quantity.id != "memory" else f"memory is not O({text})",
+        f"{_QUANTITIES[bound.quantity.id]} not O({text})",
         bound.span,
-        reason="; ".join(f"'{row.construct}' grows as {', '.join(terms)}" for row, terms in blamed.items()),
-        fix=f"write 'O({text} + {grow})'",
-        labels=tuple(Label(row.span, f"{row.construct}: {', '.join(terms)}") for row, terms in blamed.items()),
+        reason="; ".join(f"'{name}' grows as {', '.join(terms)}" for name, terms in blamed.items()),
+        fix=f"add what is missing: 'O({' + '.join([text, *map(spell, lacking)])})'",
+        labels=tuple(Label(rows[name].span, f"{name}: {', '.join(terms)}") for name, terms in blamed.items()),
     )
 
 
@@ -87,7 +86,7 @@ def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sympy.E
     dense = spec.selection is None and spec.forced.span is None
     budget = 0 if spec.selection is None else spec.selection.most
     most = None if dense else budget + spec.forced.first + spec.forced.last
-    bound_values = {symbol: sympy.nsimplify(value) for symbol, value in table.values}
+    bound_values = {symbol: exact(value) for symbol, value in table.values}
     if _at_least(sympy.sympify(limit).subs(bound_values), most):
         return None
     text = _text(spec, bound.body)
@@ -134,7 +133,8 @@ def _never_negative(expr: sympy.Expr) -> bool:
 
 
 def _undecidable(bound: ast.Bound, reason: Undecidable) -> Diagnostic:
-    return Diagnostic(codes.BOUND_FORM, "this bound cannot be decided", bound.span, reason=str(reason))
+    fix = "clamp the budget to a parameter, such as k_max, that the bound can name"
+    return Diagnostic(codes.BOUND_FORM, "this bound cannot be decided", bound.span, reason=str(reason), fix=fix)
 
 
 def _text(spec: CheckedSpec, node: ast.Node) -> str:

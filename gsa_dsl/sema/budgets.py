@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gsa_dsl.diagnostics import semantic_codes as codes
-from gsa_dsl.diagnostics.errors import Label
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.clauses import Clauses, known_word
@@ -13,7 +12,7 @@ from gsa_dsl.sema.contexts import budget_context, size_context
 from gsa_dsl.sema.interval import REALS, Interval
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.parts import Params, check_head
-from gsa_dsl.sema.trace import unbounded_origin
+from gsa_dsl.sema.trace import origins
 from gsa_dsl.sema.typed import Ema, Forced, IndexerSpec, SelectionSpec, TypedExpr
 from gsa_dsl.sema.types import Typer
 
@@ -77,16 +76,13 @@ def _usable(budget: TypedExpr, forced: Forced, mistakes: Mistakes) -> bool:
     """Whether the budget is finite, never negative and, without forced keys, able to reach one key."""
     text, interval = mistakes.text(budget.span), budget.range
     if not interval.bounded:
-        origin = unbounded_origin(budget)
-        told = mistakes.text(origin.span)
-        labels = (Label(origin.span, f"'{told}' is in {origin.range}"),) if origin is not budget else ()
         mistakes.add(
             codes.UNBOUNDED_BUDGET,
             "the budget is not bounded",
             budget.span,
             reason=f"its value lies in {interval}; memory is set aside for the largest budget",
             fix=f"wrap it in clamp: 'clamp({text}, 1, 4096)'",
-            labels=labels,
+            labels=tuple(label for label in origins(budget) if label.span != budget.span),
         )
         return False
     if interval.low < 0:

@@ -45,7 +45,11 @@ def _unknown(typer: Typer, node: ast.Call) -> None:
         return
     if name in _PLANNED:
         typer.mistakes.add(
-            codes.UNSUPPORTED, f"'{name}' cannot be compiled yet", node.func.span, reason=typer.context.sees
+            codes.UNSUPPORTED,
+            f"'{name}' cannot be compiled yet",
+            node.func.span,
+            reason=typer.context.sees,
+            fix=f"use {typer.context.offers}",
         )
         return
     options = {*FUNCTIONS, *((*STATISTICS, "ema") if typer.context.score is not None else ())}

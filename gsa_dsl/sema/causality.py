@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gsa_dsl.sema.contexts import TENSORS
-from gsa_dsl.sema.names import INDICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,11 @@ def reduction(op: str, index: str, noun: str) -> Leak:
             "'j' counts the indexer's heads, which only the score sees",
             "reduce inside 'score[t, s] = ...'",
         )
+    over = {"h": "query heads", "g": "kv heads", "d": "features"}[index]
+    reason = f"{noun} is one for all {over}" if name in ("score", "budget") else f"{over} do not see one another"
     return Leak(
-        f"'{op}({index})' reduces over {INDICES[index]}",
-        f"{noun} is computed apart for every {INDICES[index].removeprefix('the ')}; only the score reduces, over j",
+        f"'{op}({index})' reduces over {over}",
+        f"{reason}; only the score reduces, over the indexer's heads j",
         "leave the reduction out" if name != "score" else f"write '{op}(j)'",
     )
 

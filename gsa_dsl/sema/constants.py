@@ -51,7 +51,7 @@ _EVALUATE: dict[str, Callable[..., Number]] = {
 def constant(expr: TypedExpr) -> Number | None:
     """The value of ``expr`` if nothing in it is read from a tensor, a row or the heads; else None.
 
-    Raises ArithmeticError or ValueError where an operation is undefined (``1 / 0``, ``log(0)``) or overflows.
+    Raises ArithmeticError or ValueError as :func:`apply_constant` does.
     """
     match expr:
         case typed.Const(value=value):
@@ -65,8 +65,10 @@ def constant(expr: TypedExpr) -> Number | None:
 
 
 def apply_constant(op: str, values: list[Number | None]) -> Number:
-    """``op`` of numbers. Raises ArithmeticError or ValueError where it is undefined or overflows."""
+    """``op`` of numbers. Raises ArithmeticError or ValueError where it is undefined (``1 / 0``) or too large."""
     result = _EVALUATE[op](*values)
     if isinstance(result, complex) or math.isnan(float(result)):
         raise ValueError(f"{op} is undefined there")
+    if math.isinf(float(result)) and not any(value is not None and math.isinf(float(value)) for value in values):
+        raise OverflowError(f"{op} is too large for a float")
     return result

@@ -20,13 +20,14 @@ class Context:
     """One kind of expression.
 
     ``noun`` names its value in a message ("the budget"), ``sees`` is the sentence that answers why something is not
-    visible. ``constants`` are names with a value, ``dimensions`` names whose value comes with the heads. ``tensors``:
-    the indexer's w, b, q, k may be read. ``linear``: the index variables of ``linear(x)`` if it may be read.
-    ``score``: the range of the scores whose row statistics may be read.
+    visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value comes
+    with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of ``linear(x)``
+    if it may be read. ``score``: the range of the scores whose row statistics may be read.
     """
 
     noun: str
     sees: str
+    offers: str
     constants: Mapping[str, Number]
     dimensions: Mapping[str, Interval] = field(default_factory=dict)
     tensors: bool = False
@@ -40,6 +41,7 @@ def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context
     return Context(
         noun="the score",
         sees="a score sees the indexer's q[t, j], k[s], w[t, j] and b[j], its 'dim' and 'heads', and parameters",
+        offers="'q[t, j] . k[s]', 'w[t, j]' or 'b[j]'",
         constants={**params, "dim": dim, "heads": heads, "J": heads},
         tensors=True,
         heads=heads,
@@ -51,6 +53,7 @@ def gate_context(params: Mapping[str, Number], granularity: str) -> Context:
     return Context(
         noun="the gate",
         sees="a gate sees one position, head and feature: linear(x) and parameters, never a key or a score",
+        offers="'linear(x)'",
         constants=params,
         linear=frozenset("thd" if granularity == "element" else "th"),
     )
@@ -61,6 +64,7 @@ def budget_context(params: Mapping[str, Number], score: Interval = REALS) -> Con
     return Context(
         noun="the budget",
         sees="a budget sees its own row: var, mean, max, min and count of score[t] over s <= t, ema, and parameters",
+        offers="a statistic of the row, such as 'var(score[t])'",
         constants=params,
         score=score,
     )
@@ -71,6 +75,7 @@ def scale_context(params: Mapping[str, Number]) -> Context:
     return Context(
         noun="the scale",
         sees="a scale is one number for all positions: it sees 'head_dim' and parameters",
+        offers="'head_dim'",
         constants=params,
         dimensions={"head_dim": Interval(1.0, float("inf"))},
     )
@@ -78,7 +83,12 @@ def scale_context(params: Mapping[str, Number]) -> Context:
 
 def size_context(params: Mapping[str, Number], noun: str) -> Context:
     """Expressions that must be constant: sizes, counts, defaults and keyword arguments."""
-    return Context(noun=noun, sees=f"{noun} is a constant: it sees numbers and parameters", constants=params)
+    return Context(
+        noun=noun,
+        sees=f"{noun} is a constant: it sees numbers and parameters",
+        offers="a number or a parameter",
+        constants=params,
+    )
 
 
 def promise_context(params: Mapping[str, Number], indexer: Mapping[str, int]) -> Context:
@@ -86,5 +96,6 @@ def promise_context(params: Mapping[str, Number], indexer: Mapping[str, int]) ->
     return Context(
         noun="the interval",
         sees="an asserted interval sees parameters, 'J', 'dI' and 'inf'",
+        offers="a number or a parameter",
         constants={**params, **indexer, "inf": float("inf")},
     )

@@ -75,8 +75,14 @@ def cost(spec: CheckedSpec) -> CostTable:
     dense = spec.selection is None and spec.forced.span is None
     pairs = formulas.causal_pairs() if dense else formulas.capped_pairs(budget + forced)
     rows = _rows(spec, budget, forced, pairs, dense=dense)
-    sums = [sympy.Add(*(getattr(row, name) for row in rows)) for name in ("flops", "bytes", "memory", "selected")]
-    total = CostRow("total", spec.tree.name.span, *sums[:3], sympy.Min(sums[3], L))
+    total = CostRow(
+        "total",
+        spec.tree.name.span,
+        flops=sympy.Add(*(row.flops for row in rows)),
+        bytes=sympy.Add(*(row.bytes for row in rows)),
+        memory=sympy.Add(*(row.memory for row in rows)),
+        selected=sympy.Min(sympy.Add(*(row.selected for row in rows)), L),
+    )
     values = [(symbol, value) for name, value in spec.params if isinstance(symbol := table[name], sympy.Symbol)]
     if spec.indexer is not None:
         values += [(J, spec.indexer.heads), (DI, spec.indexer.dim)]

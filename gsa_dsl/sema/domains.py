@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gsa_dsl.diagnostics import semantic_codes as codes
+from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.sema.constants import constant
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.typed import TypedExpr
@@ -22,6 +23,19 @@ def defined(op: str, args: tuple[TypedExpr, ...], mistakes: Mistakes) -> bool:
         case "clamp":
             return _clamp(args, mistakes)
     return True
+
+
+def no_value(error: Exception, span: Span, mistakes: Mistakes) -> None:
+    """Tell a constant that cannot be computed; ``error`` is what computing it raised."""
+    text = mistakes.text(span)
+    match error:
+        case ZeroDivisionError():
+            reason = "it divides by zero"
+        case OverflowError():
+            reason = "it is too large for a float"
+        case _:
+            reason = "an operation in it is undefined there"
+    mistakes.add(codes.DOMAIN, f"'{text}' has no value", span, reason=reason, fix="give other numbers")
 
 
 def _refuse(x: TypedExpr, function: str, needs: str, floor: str, mistakes: Mistakes) -> bool:

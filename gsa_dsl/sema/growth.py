@@ -10,13 +10,13 @@ A sum, ``max(a, b)`` or the difference of two terms grows as its parts do (a sub
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from itertools import product
 
 import sympy
 
-from gsa_dsl.sema.symbols import HKV, SHAPE, G, H, Undecidable
+from gsa_dsl.sema.symbols import HKV, ITEMSIZE, SHAPE, G, H, Undecidable
 
 Monomial = frozenset[tuple[str, Fraction]]
 """The nonzero exponents of a product of powers."""
@@ -47,18 +47,29 @@ def dominated(small: Monomial, large: Monomial) -> bool:
     return all(needed.get(name, 0) <= allowed.get(name, 0) for name in needed.keys() | allowed.keys())
 
 
-def missing(cost: sympy.Expr, bound: sympy.Expr) -> tuple[Monomial, ...]:
-    """The largest monomials of ``cost`` that ``bound`` does not dominate; empty if the bound holds."""
-    found: dict[Monomial, None] = {}
+def missing(costs: Mapping[str, sympy.Expr], bound: sympy.Expr) -> dict[Monomial, str]:
+    """The fewest monomials to add to ``bound`` so that it holds for the sum of ``costs``, each with the cost it is of.
+
+    Empty if the bound holds. Terms without a choice are added first: they often allow the others.
+    """
+    pending = [(name, forms) for name, expr in costs.items() for forms in terms(expr)]
+    pending.sort(key=lambda item: len(item[1]))
+    added: dict[Monomial, str] = {}
     for allowance in allowances(bound):
-        for forms in terms(cost):
-            lacking = [_lacking(form, allowance) for form in forms]
-            if all(lacking):
-                found.update(dict.fromkeys(min(lacking, key=_size)))
-    return largest(found)
+        allowed = set(allowance)
+        for choices in (False, True):
+            found: dict[Monomial, str] = {}
+            for name, forms in pending:
+                lacking = [_lacking(form, allowed | found.keys()) for form in forms]
+                if (len(forms) > 1) == choices and all(lacking):
+                    found.update(dict.fromkeys(_smallest(lacking), name))
+            kept = {monomial: found[monomial] for monomial in largest(found)}
+            allowed |= kept.keys()
+            added.update(kept)
+    return {monomial: added[monomial] for monomial in largest(added)}
 
 
-def largest(monomials: Mapping[Monomial, None]) -> tuple[Monomial, ...]:
+def largest(monomials: Collection[Monomial]) -> tuple[Monomial, ...]:
     """Those that no other one dominates."""
     return tuple(m for m in monomials if not any(m != other and dominated(m, other) for other in monomials))
 
@@ -74,24 +85,29 @@ def spell(monomial: Monomial) -> str:
     return " * ".join(name if power == 1 else f"{name}^{power}" for name, power in powers) or "1"
 
 
-def _lacking(form: Posynomial, allowance: Posynomial) -> tuple[Monomial, ...]:
-    return tuple(m for m in sorted(form, key=sorted) if not any(dominated(m, other) for other in allowance))
+def _lacking(form: Posynomial, allowed: Collection[Monomial]) -> tuple[Monomial, ...]:
+    return tuple(m for m in sorted(form, key=sorted) if not any(dominated(m, other) for other in allowed))
 
 
-def _size(monomials: tuple[Monomial, ...]) -> tuple[Fraction, int]:
-    """Orders forms by how fast they grow with the length: the smaller demand is the one to report."""
-    return max(dict(m).get("L", Fraction(0)) for m in monomials), len(monomials)
+def _smallest(forms: list[tuple[Monomial, ...]]) -> tuple[Monomial, ...]:
+    """The form that grows least with the length: the smaller demand is the one to report."""
+
+    def growth(form: tuple[Monomial, ...]) -> tuple[Fraction, int]:
+        return max(dict(monomial).get("L", Fraction(0)) for monomial in form), len(form)
+
+    return sorted(forms, key=growth)[0]
 
 
 def _forms(expr: sympy.Expr, *, upper: bool) -> tuple[Posynomial, ...]:
     """The choices of ``expr``, each a posynomial. Raises Undecidable at what is no product, sum or power of them."""
     if expr.is_Number:
         return (frozenset({ONE}),)
-    if expr in (H,):
+    if expr == H:
         return _forms(HKV * G, upper=upper)
+    if expr == ITEMSIZE:
+        return (frozenset({ONE}),)
     if expr.is_Symbol:
-        # A number of bytes an element is a constant of the data type.
-        return (frozenset({ONE if expr.name == "itemsize" else frozenset({(expr.name, Fraction(1))})}),)
+        return (frozenset({frozenset({(expr.name, Fraction(1))})}),)
     if isinstance(expr, sympy.floor):
         return _forms(expr.args[0], upper=upper)
     if isinstance(expr, sympy.log):

@@ -38,6 +38,7 @@ RESERVED: dict[str, str] = {
     "budget": "'select top budget tokens' means the budget clause",
     "score": "it is the indexer's score",
     "inf": "it is infinity",
+    "itemsize": "in a cost it is the bytes of an element",
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gsa_dsl.diagnostics import semantic_codes as codes
-from gsa_dsl.diagnostics.errors import Label
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema.clauses import known_word
 from gsa_dsl.sema.contexts import promise_context
@@ -67,15 +66,15 @@ def _interval(clause: ast.Assert, params: Params, sizes: Mapping[str, int], mist
 
 
 def _refuse(clause: ast.Assert, promised: Interval, derived: TypedExpr, mistakes: Mistakes) -> None:
-    labels = tuple(Label(part.span, f"this lies in {part.range}") for part in origins(derived))
     subject = clause.subject.id
-    wider = f"assert '{subject} in {derived.range}'"
-    fix = wider if derived.range.bounded else f"bound the {subject}, for example with sigmoid or clamp, or {wider}"
+    fix = f"assert '{subject} in {derived.range}', or bound the {subject} with clamp"
+    if not derived.range.bounded:
+        fix = f"bound the {subject}, for example with sigmoid or clamp"
     mistakes.add(
         codes.ASSERT_UNPROVED,
         f"the {subject} is not always in {promised}",
         clause.span,
         reason=f"its derived range is {derived.range}",
         fix=fix,
-        labels=labels,
+        labels=origins(derived),
     )

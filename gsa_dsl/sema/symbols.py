@@ -22,21 +22,27 @@ class Undecidable(ValueError):
     """An expression has no formula that could be compared with another."""
 
 
+def exact(value: int | float) -> sympy.Expr:
+    """``value`` as the rational number its decimal digits say."""
+    return sympy.Rational(repr(value))
+
+
 def parameters(spec: CheckedSpec) -> dict[str, sympy.Expr]:
     """Every parameter as a symbol of its own; one below 1 is a rate and stands as its number, a constant."""
-    return {
-        name: sympy.Symbol(name, positive=True, integer=isinstance(value, int))
-        if value >= 1
-        else sympy.nsimplify(value)
-        for name, value in spec.params
-    }
+
+    def symbol(name: str, value: int | float) -> sympy.Expr:
+        if value < 1:
+            return exact(value)
+        return sympy.Symbol(name, positive=True, integer=isinstance(value, int))
+
+    return {name: symbol(name, value) for name, value in spec.params}
 
 
 def written(expr: ast.Expr, table: Table) -> sympy.Expr:
     """A written expression over the names of ``table``. Raises Undecidable at what has no formula."""
     match expr:
         case ast.Number(value=value):
-            return sympy.nsimplify(value)
+            return exact(value)
         case ast.Name(id=name) if name in table:
             return table[name]
         case ast.Unary(operand=operand):
@@ -93,19 +99,19 @@ class _Ends:
             return sympy.oo if up else -sympy.oo
         match expr:
             case typed.Const(value=value, name=name):
-                return self._table.get(name, sympy.nsimplify(value))
+                return self._table.get(name, exact(value))
             case typed.Reduce(op=op, body=body):
                 return (J if op == "sum" else 1) * self._end(body, up=up)
             case typed.Statistic(op=op) if self._score is not None:
                 return self._statistic(op, self._score, up=up)
             case typed.Ema(body=body, init=init):
                 join = sympy.Max if up else sympy.Min
-                return join(self._end(body, up=up), sympy.nsimplify(init))
+                return join(self._end(body, up=up), exact(init))
             case typed.Apply(op=op, args=args):
                 end = self._apply(op, args, number, up=up)
                 # An unbounded part can leave 0 * oo behind; the derived number still holds.
-                return sympy.nsimplify(number) if end.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo) else end
-        return sympy.nsimplify(number)
+                return exact(number) if end.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo) else end
+        return exact(number)
 
     def _statistic(self, op: str, score: TypedExpr, *, up: bool) -> sympy.Expr:
         if op == "var":
@@ -145,10 +151,10 @@ class _Ends:
             case "abs" if up:
                 return sympy.Max(ends[0], -other[0])
             case "sigmoid" | "tanh" if abs(number) <= 1:
-                return sympy.nsimplify(number)
+                return exact(number)
         if any(isinstance(node, typed.Const) and node.name in self._table for arg in args for node in typed.walk(arg)):
             raise Undecidable(f"the growth of '{op}' has no formula")
-        return sympy.nsimplify(number)
+        return exact(number)
 
 
 def budget_formula(spec: CheckedSpec, table: Table) -> sympy.Expr:

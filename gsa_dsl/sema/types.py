@@ -79,8 +79,7 @@ class Typer:
             try:
                 result = Interval.point(float(apply_constant(op, values)))
             except (ArithmeticError, ValueError) as error:
-                text = self.mistakes.text(span)
-                self.mistakes.add(codes.DOMAIN, f"'{text}' has no value", span, reason=f"{error}")
+                domains.no_value(error, span, self.mistakes)
                 return None
         elif op == "mul" and same(known[0], known[1]):
             result = ranges.square(known[0].range)
@@ -100,7 +99,7 @@ class Typer:
         except OverflowError:
             value = math.inf
         if math.isinf(value):
-            self.mistakes.add(codes.DOMAIN, "this number is too large for a float", node.span)
+            domains.no_value(OverflowError(), node.span, self.mistakes)
             return None
         return typed.Const(node.span, _CONSTANT, Interval.point(value), node.value)
 
@@ -142,6 +141,7 @@ class Typer:
     def _hidden(self, what: str, span: Span, fix: str = "") -> None:
         """Say that ``what`` exists, but not in this kind of expression."""
         noun = self.context.noun
+        fix = fix or f"use {self.context.offers}"
         self.mistakes.add(codes.NOT_VISIBLE, f"{noun} cannot see {what}", span, reason=self.context.sees, fix=fix)
 
     def _index(self, node: ast.Index) -> TypedExpr | None:
@@ -180,7 +180,7 @@ class Typer:
                 f"unknown tensor '{name}'",
                 node.base.span,
                 reason=context.sees,
-                fix=near(name, options, ""),
+                fix=near(name, options, f"use {context.offers}"),
             )
         return None
 
@@ -236,6 +236,8 @@ class Typer:
                 node.op.span,
                 fix=near(op, REDUCTIONS, "the reductions are sum, mean and max"),
             )
+            if index == "j" and context.tensors:
+                replace(self, reducing=True).number(node.body)
             return None
         if index != "j" or not context.tensors:
             leak = causality.reduction(op, index, context.noun)

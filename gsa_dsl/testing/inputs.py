@@ -99,8 +99,8 @@ def make_inputs(
     Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
     that many scores are equal in every precision. ``hot_key``: every query wants key 0. ``nan`` poisons one query and
     two keys of the indexer. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
-    The state vector is the mean its spec would see on these inputs, so that adaptive budgets vary. The values can be
-    represented in ``dtype``. Raises ValueError for another pattern.
+    The state vector is the mean that the spec would see on these inputs, so that adaptive budgets vary; on ``constant``
+    that would be rounding noise, and it keeps its initial values. Raises ValueError for another pattern.
     """
     if pattern not in PATTERNS:
         raise ValueError(f"pattern is one of {', '.join(PATTERNS)}, not {pattern!r}")
@@ -134,7 +134,7 @@ def make_inputs(
         return {name: x.to(device=device, dtype=dtype) for name, x in tensors.items()}
 
     inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None)
-    return dataclasses.replace(inputs, ema=_typical_state(spec, inputs))
+    return dataclasses.replace(inputs, ema=_state(spec, inputs, typical=pattern != "constant"))
 
 
 def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], generator: torch.Generator) -> None:
@@ -171,11 +171,13 @@ def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], gen
             x *= 4
 
 
-def _typical_state(spec: CheckedSpec, inputs: Inputs) -> Tensor | None:
-    """The state vector, float32: the mean of each body on ``inputs``, or its initial value where that is not finite."""
+def _state(spec: CheckedSpec, inputs: Inputs, *, typical: bool) -> Tensor | None:
+    """The state vector, float32: each body's mean on ``inputs`` where wanted and finite, else its initial value."""
     if not spec.emas or spec.indexer is None or inputs.index is None:
         return None
-    initial = torch.tensor([e.init for e in spec.emas], device=inputs.query.device)
+    initial = torch.tensor([e.init for e in spec.emas], dtype=torch.float32, device=inputs.query.device)
+    if not typical:
+        return initial
     with torch.no_grad():
         means = ema_means(spec, all_scores(spec.indexer, {name: x.double() for name, x in inputs.index.items()}))
     return torch.where(means.isfinite(), means.float(), initial)

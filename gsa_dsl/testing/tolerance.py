@@ -28,6 +28,8 @@ SCORE_ERROR = {
     torch.float64: 512 * 2.0**-52,
 }
 
+_FLOAT32 = torch.finfo(torch.float32).eps
+
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
@@ -41,13 +43,17 @@ class Deviation:
         return self.error <= self.allowed
 
 
-def deviation(actual: Tensor, exact: Tensor, eager: Tensor, dtype: torch.dtype, *, floor: float = 0.0) -> Deviation:
+def deviation(
+    actual: Tensor, exact: Tensor, eager: Tensor, dtype: torch.dtype, *, floor: float = 0.0, logits: float = 0.0
+) -> Deviation:
     """How far ``actual`` is from ``exact`` (float64), beside what ``eager`` (torch in ``dtype``) is off by.
 
     ``floor`` is the size of the terms that may cancel in a few entries, where the result itself says nothing of their
     rounding (the gradient of a row with one key is a difference of equals). Measured are the worst entry and the root
     mean square; the one closer to its limit, or further beyond it, is returned. Equal infinities agree, NaN never does.
-    Raises ValueError where the shapes differ.
+
+    ``logits`` is the size of the logits under a softmax: kept in float32, or better, the weights lose that many
+    roundings where they are formed again from logits and lse. Raises ValueError where the shapes differ.
     """
     if actual.shape != exact.shape:
         raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(exact.shape)}")
@@ -55,7 +61,7 @@ def deviation(actual: Tensor, exact: Tensor, eager: Tensor, dtype: torch.dtype, 
         return Deviation(0.0, 0.0)
     own, other = _difference(actual, exact), _difference(eager, exact)
     size = torch.where(exact.isfinite(), exact.detach().double().abs(), 0.0)
-    unit = ROUNDINGS[dtype] * torch.finfo(dtype).eps
+    unit = ROUNDINGS[dtype] * torch.finfo(dtype).eps + logits * min(torch.finfo(dtype).eps, _FLOAT32)
     # cancellation concerns a few rows: the more there are, the less they weigh in the mean
     few = floor / math.sqrt(exact.shape[-2] if exact.dim() > 1 else exact.numel())
     worst = Deviation(_worst(own), FACTOR * _finite(_worst(other)) + unit * max(_worst(size), floor))

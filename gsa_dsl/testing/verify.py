@@ -211,14 +211,14 @@ class _Run:
         mask = None
         if self._chooses and aux.selection is not None:
             mask = aux.selection.mask()
-        return rows + self._compare(output, aux, mask, "")
+        return rows + self._compare(output, aux, mask, given=False)
 
     def given_selection(self) -> list[Row]:
         """The kernel at the reference's choice, handed in."""
         if not self._chooses:
             return []
         output, aux = self._call(selection=self.free.selected)
-        return self._compare(output, aux, self.free.selected, " (given)")
+        return self._compare(output, aux, self.free.selected, given=True)
 
     @property
     def _chooses(self) -> bool:
@@ -264,11 +264,14 @@ class _Run:
         note = "; ".join(found.problems) or f"{found.differing} of {found.selected} keys differ"
         return Row(self.case, "selection", max(found.gap, 0.0), found.allowed, found.ok, note)
 
-    def _compare(self, output: Tensor, aux: Any, mask: Tensor | None, suffix: str) -> list[Row]:
+    def _compare(self, output: Tensor, aux: Any, mask: Tensor | None, *, given: bool) -> list[Row]:
         """Rows for every quantity of a call, with the reference and eager torch at the selection ``mask``."""
         with PoisonedMemory():
-            actual = self._backward(self.inputs, output, aux)
-        expected, eager = (self._evaluate(dtype, mask) for dtype in (torch.float64, self.dtype))
+            actual = self._backward(self.inputs, output, aux, given)
+        expected, eager = (self._evaluate(dtype, mask, given) for dtype in (torch.float64, self.dtype))
+        lse = expected.quantities["lse"]
+        logits = torch.where(lse.isfinite(), lse.abs(), 0.0).amax().item()
+        suffix = " (given)" if given else ""
         rows = []
         for group in ("quantities", "gradients"):
             found, exact, other = (getattr(result, group) for result in (actual, expected, eager))
@@ -277,21 +280,22 @@ class _Run:
                 if name not in found:
                     rows.append(Row(self.case, label + suffix, float("inf"), 0.0, False, "missing"))
                     continue
-                off = deviation(found[name], value, other[name], self.dtype, floor=self._floor(label))
+                floor, size = self._floor(label), 0.0 if label == "lse" else logits
+                off = deviation(found[name], value, other[name], self.dtype, floor=floor, logits=size)
                 rows.append(Row(self.case, label + suffix, off.error, off.allowed, off.ok))
         return rows
 
-    def _evaluate(self, dtype: torch.dtype, mask: Tensor | None) -> _Result:
+    def _evaluate(self, dtype: torch.dtype, mask: Tensor | None, given: bool) -> _Result:
         inputs = self.inputs.to(dtype).requires_grad_()
         result = self._reference(inputs, dtype, mask)
-        return self._backward(inputs, result.output, result)
+        return self._backward(inputs, result.output, result, given)
 
-    def _backward(self, inputs: Inputs, output: Tensor, aux: Any) -> _Result:
+    def _backward(self, inputs: Inputs, output: Tensor, aux: Any, given: bool) -> _Result:
         """Send the cotangents back from ``output`` and the loss of ``aux``; collect what there is to compare."""
         quantities = {"output": output, "lse": aux.lse}
         if aux.indexer_loss is not None:
             quantities["indexer_loss"] = aux.indexer_loss
-        if aux.ema_inputs is not None and self._chooses:
+        if aux.ema_inputs is not None and self._chooses and not given:
             quantities["ema_inputs"] = aux.ema_inputs
         total = (output * self.cotangent.to(output.dtype)).sum()
         if aux.indexer_loss is not None:

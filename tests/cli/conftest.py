@@ -22,7 +22,7 @@ def gsa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         "  gate output = linear(x) + lenght per head\n}\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GSA_DSL_CACHE_DIR", str(tmp_path / "cache"))
 
     def run(*argv: str) -> Ran:
         try:

@@ -89,8 +89,9 @@ def test_a_folder_is_not_a_spec(gsa: Gsa) -> None:
 def test_bytes_that_are_no_text(gsa: Gsa) -> None:
     Path("binary.gsa").write_bytes(b"attention \xff {}")
     ran = gsa("check", "binary.gsa")
-    assert ran.status == 2
-    assert "not UTF-8 text (byte 10)" in ran.err
+    assert (ran.status, ran.out) == (1, "")
+    assert "binary.gsa:1:11" in ran.err
+    assert "not UTF-8" in ran.err
 
 
 def test_standard_input(gsa: Gsa, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +114,8 @@ def test_standard_input(gsa: Gsa, monkeypatch: pytest.MonkeyPatch) -> None:
         (["explain", "good.gsa", "--L", "1e3"], "expected a whole number, got '1e3'"),
         (["explain", "good.gsa", "--stage", "magic"], "invalid choice"),
         (["compile", "good.gsa", "--backend", "cuda"], "invalid choice"),
-        (["compile", "good.gsa", "--heads", "6", "--kv-heads", "4"], "kv"),
+        (["compile", "good.gsa", "--heads", "6", "--kv-heads", "4"], "--kv-heads 4 does not divide --heads 6"),
+        (["explain", "good.gsa", "--stage", "plan", "--head-dim", "999"], "head_dim must be at most 256, got 999"),
     ],
 )
 def test_misuse(gsa: Gsa, argv: list[str], message: str) -> None:

@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.cli.running import Gsa
 
 import gsa_dsl
 from gsa_dsl.cli import files
 from gsa_dsl.cli.status import Misuse
+from tests.cli.running import Gsa
 
 SHAPE = ("--heads", "4", "--kv-heads", "2", "--head-dim", "16")
 
@@ -19,7 +19,9 @@ SHAPE = ("--heads", "4", "--kv-heads", "2", "--head-dim", "16")
 def test_the_file_is_what_compile_generates(gsa: Gsa) -> None:
     ran = gsa("compile", "examples/gsa.gsa", "-o", "out/deep", "-p", "k_base=64", "-p", "k_min=8", *SHAPE)
     assert (ran.status, ran.out) == (0, "out/deep/gsa.py\n"), ran.err
-    made = gsa_dsl.compile("examples/gsa.gsa", heads=4, kv_heads=2, head_dim=16, k_base=64, k_min=8)
+    made = gsa_dsl.compile(
+        "examples/gsa.gsa", heads=4, kv_heads=2, head_dim=16, backend="interpret", k_base=64, k_min=8
+    )
     assert Path("out/deep/gsa.py").read_text() == made.source
     assert os.listdir("out/deep") == ["gsa.py"]
 
@@ -32,12 +34,18 @@ def test_parameters_and_shape_reach_the_code(gsa: Gsa) -> None:
     assert len(texts) == 3
 
 
-def test_without_a_folder_it_is_in_the_cache(gsa: Gsa) -> None:
+def test_without_a_folder_it_is_here(gsa: Gsa) -> None:
     ran = gsa("compile", "good.gsa", *SHAPE)
-    path = Path(ran.out.rstrip("\n"))
-    assert ran.status == 0
-    assert path.is_relative_to(Path("cache").resolve())
-    assert "def " in path.read_text()
+    assert (ran.status, ran.out) == (0, "good.py\n")
+    assert "def attention(" in Path("good.py").read_text()
+
+
+def test_the_folder_of_the_spec_does_not_matter(gsa: Gsa) -> None:
+    Path("moved").mkdir()
+    Path("moved/good.gsa").write_bytes(Path("good.gsa").read_bytes())
+    gsa("compile", "good.gsa", "-o", "a", *SHAPE)
+    gsa("compile", str(Path("moved/good.gsa").resolve()), "-o", "b", *SHAPE)
+    assert Path("a/good.py").read_text() == Path("b/good.py").read_text()
 
 
 def test_json(gsa: Gsa) -> None:
@@ -66,7 +74,7 @@ def test_an_existing_file_is_replaced_and_readable_as_others(gsa: Gsa) -> None:
     Path("out/good.py").write_text("old")
     Path("out/plain").touch()
     assert gsa("compile", "good.gsa", "-o", "out", *SHAPE).status == 0
-    assert "old" != Path("out/good.py").read_text()
+    assert Path("out/good.py").read_text() != "old"
     assert stat.S_IMODE(Path("out/good.py").stat().st_mode) == stat.S_IMODE(Path("out/plain").stat().st_mode)
 
 

@@ -1,0 +1,132 @@
+"""Hypothesis strategies: random specs of the language, as text, and random shapes. Needs the ``hypothesis`` package.
+
+``specs()`` composes what the language offers: gates of either kind, score expressions, constant and adaptive budgets,
+forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that short inputs exceed
+them. ``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups of heads.
+
+    @given(variant=specs(), shape=shapes())
+    def test_something(variant: str, shape: Shape) -> None: ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+_GATES = (
+    "sigmoid(linear(x))",
+    "2 * sigmoid(linear(x))",
+    "sigmoid(linear(x) + 0.5)",
+    "tanh(linear(x))",
+    "silu(linear(x))",
+    "relu(linear(x) + 1)",
+    "1 + 0.5 * softplus(linear(x))",
+    "clamp(linear(x), -1, 1)",
+    "where(linear(x) > 0, linear(x), 0.1 * linear(x))",
+)
+_DOT = "q[t, j] . k[s]"
+_PAIR_SCORES = (
+    f"sigmoid({_DOT} / sqrt(dim))",
+    f"sigmoid({_DOT} / sqrt(dim) + b[j])",
+    f"relu({_DOT})",
+    f"tanh({_DOT} / dim)",
+    f"clamp({_DOT}, -3, 3)",
+    f"silu(b[j] + {_DOT})",
+    "k[s] . q[t, j]",
+)
+_WEIGHTS = ("", "w[t, j] * ", "sigmoid(w[t, j]) * ", "abs(w[t, j]) * ")
+_REDUCTIONS = ("sum", "mean", "max")
+_BUDGETS = (
+    "clamp({k} * ema(var(score[t])) / var(score[t]), {low}, {high})",
+    "clamp({k} * var(score[t]) / ema(var(score[t])), {low}, {high})",
+    "clamp(0.25 * count(score[t]), {low}, {high})",
+    "clamp({k} * abs(max(score[t]) - mean(score[t])), {low}, {high})",
+    "clamp({k} + min(score[t]), {low}, {high})",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of one call; ``heads`` is a multiple of ``kv_heads``."""
+
+    batch: int
+    length: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+@st.composite
+def shapes(draw: DrawFn, *, longest: int = 70) -> Shape:
+    """A :class:`Shape` with at most ``longest`` positions; simpler ones are shorter, with fewer heads."""
+    edges = [length for length in (1, 2, 15, 16, 17, 33, 64, 65) if length <= longest]
+    length = draw(st.one_of(st.sampled_from(edges), st.integers(1, longest)))
+    kv_heads, group = draw(st.sampled_from(((1, 1), (2, 1), (1, 4), (2, 2), (1, 3))))
+    head_dim = draw(st.sampled_from((16, 8, 24, 32)))
+    return Shape(draw(st.integers(1, 2)), length, kv_heads * group, kv_heads, head_dim)
+
+
+@st.composite
+def gates(draw: DrawFn) -> str:
+    """No, one or several gate clauses."""
+    clauses = []
+    for target in draw(st.lists(st.sampled_from(("value", "output")), max_size=3)):
+        body = draw(st.sampled_from(_GATES))
+        clauses.append(f"  gate {target} = {body}  per {draw(st.sampled_from(('element', 'head')))}")
+    return "\n".join(clauses)
+
+
+@st.composite
+def scores(draw: DrawFn) -> str:
+    """A score expression over the indexer's heads."""
+    body = draw(st.sampled_from(_WEIGHTS)) + draw(st.sampled_from(_PAIR_SCORES))
+    reduction = draw(st.sampled_from(_REDUCTIONS))
+    outer = draw(st.sampled_from(("{}", "{}", "tanh({})", "0.5 * ({}) - 1")))
+    return outer.format(f"{reduction}(j) {body}")
+
+
+@st.composite
+def selections(draw: DrawFn) -> str:
+    """A budget, constant or adaptive, and the clause that selects by it."""
+    most = draw(st.integers(1, 12))
+    if draw(st.booleans()):
+        return f"  select top {most} tokens"
+    low = draw(st.integers(0, most))
+    budget = draw(st.sampled_from(_BUDGETS)).format(k=draw(st.integers(1, 12)), low=low, high=most)
+    return f"  budget[t] = {budget}\n  select top budget tokens"
+
+
+@st.composite
+def forced_keys(draw: DrawFn) -> str:
+    """An ``always`` clause."""
+    first, last = draw(st.integers(0, 4)), draw(st.integers(0, 8))
+    items = [f"first {first}"] if first else []
+    items += [f"last {last}"] if last or not first else []
+    return f"  always {', '.join(items)}".replace("last 0", "last 1")
+
+
+@st.composite
+def specs(draw: DrawFn) -> str:
+    """The text of a spec: dense, windowed, or selecting by an indexer; with any gates."""
+    kind = draw(st.sampled_from(("indexer", "indexer", "indexer", "window", "dense")))
+    clauses = ["  causal", draw(gates())]
+    if draw(st.booleans()):
+        clauses.insert(1, f"  scale {draw(st.sampled_from(('0.5', '1 / head_dim', '2 / sqrt(head_dim)')))}")
+    if kind == "indexer":
+        heads, dim = draw(st.sampled_from(((1, 16), (2, 16), (4, 32), (3, 16))))
+        score = draw(scores())
+        clauses.append(f"  indexer {{ heads {heads}  dim {dim}  keys shared\n    score[t, s] = {score}\n  }}")
+        clauses.append(draw(selections()))
+    if kind == "window" or (kind == "indexer" and draw(st.booleans())):
+        clauses.append(draw(forced_keys()))
+    if kind == "indexer" and draw(st.booleans()):
+        temperature = draw(st.sampled_from(("", "(temperature = 0.5)", "(temperature = 2)")))
+        clauses.append(f"  train indexer with kl{temperature}")
+    return "attention variant {\n" + "\n".join(clause for clause in clauses if clause) + "\n}\n"
+
+
+def variants(*, longest: int = 70) -> SearchStrategy[tuple[str, Shape]]:
+    """A spec's text with a shape to run it at."""
+    return st.tuples(specs(), shapes(longest=longest))
