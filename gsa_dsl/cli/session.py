@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gsa_dsl.ir.plan import Plan
     from gsa_dsl.sema.typed import CheckedSpec
 
+_WIDEST_HEAD = 256
+
 
 def check_source(source: Source, arguments: argparse.Namespace) -> CheckedSpec:
     """The checked spec in ``source`` with the parameters of ``-p``; raises SpecError with every mistake."""
@@ -36,20 +38,14 @@ def plan_for(spec: CheckedSpec, arguments: argparse.Namespace) -> Plan:
     """The plan of ``spec`` for the shape asked for; raises Misuse for a shape that cannot be."""
     from gsa_dsl.compiler import plan_of
 
-    try:
-        return plan_of(spec.source, dict(spec.params), shape_of(arguments))
-    except ValueError as error:
-        raise Misuse(str(error)) from error
+    return plan_of(spec.source, dict(spec.params), _kernel_shape(arguments))
 
 
 def generated_for(spec: CheckedSpec, arguments: argparse.Namespace) -> str:
     """The text of the module that is generated for ``spec``; raises as :func:`plan_for`."""
     from gsa_dsl.compiler import generate
 
-    try:
-        return generate(_renamed(spec.source), dict(spec.params), shape_of(arguments), None, arguments.backend)
-    except ValueError as error:
-        raise Misuse(str(error)) from error
+    return generate(_renamed(spec.source), dict(spec.params), _kernel_shape(arguments), None, arguments.backend)
 
 
 def compile_for(
@@ -80,6 +76,14 @@ def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
     if heads % groups:
         raise Misuse(f"--kv-heads {groups} does not divide --heads {heads}")
     return heads, groups, arguments.head_dim
+
+
+def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int]:
+    """:func:`shape_of`, within what kernels are generated for."""
+    shape = shape_of(arguments)
+    if shape[2] > _WIDEST_HEAD:
+        raise Misuse(f"--head-dim must be at most {_WIDEST_HEAD}, got {shape[2]}")
+    return shape
 
 
 def _renamed(source: Source) -> Source:

@@ -68,6 +68,12 @@ def _context(plan: Plan) -> dict[str, object]:
         "windowed": not plan.listed and bool(plan.first or plan.last),
         "uses": uses,
         "partial_names": partial_names,
+        "readers": {
+            name: [i for i, r in enumerate(score.reductions) if name in dict(r.partials)] for name in partial_names
+        }
+        if score is not None
+        else {},
+        "unrolled": score is not None and score.heads <= UNROLLED_HEADS,
         "head_range": "tl.static_range" if score is not None and score.heads <= UNROLLED_HEADS else "range",
         "budget": budget,
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",

@@ -20,9 +20,9 @@ class Context:
     """One kind of expression.
 
     ``noun`` names its value in a message ("the budget"), ``sees`` is the sentence that answers why something is not
-    visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value comes
-    with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of ``linear(x)``
-    if it may be read. ``score``: the range of the scores whose row statistics may be read.
+    visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value
+    comes with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of
+    ``linear(x)`` if it may be read. ``score``: the range of the scores whose row statistics may be read.
     """
 
     noun: str

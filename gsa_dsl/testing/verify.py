@@ -110,6 +110,7 @@ def verify_spec(
     params: Mapping[str, int | float] | None = None,
     config: KernelConfig | None = None,
     dtype: torch.dtype | None = None,
+    patterns: Sequence[str] = PATTERNS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -132,7 +133,8 @@ def verify_spec(
             config=config,
             params=params if params is not None else small_params(spec),
         )
-        reports.append(verify(compiled, shapes=shapes, seed=seed, dtype=dtype, progress=progress))
+        options = {"shapes": shapes, "seed": seed, "dtype": dtype, "patterns": patterns, "progress": progress}
+        reports.append(verify(compiled, **options))
     return merge(spec.name, tuple(reports))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_standard_input(gsa: Gsa, monkeypatch: pytest.MonkeyPatch) -> None:
         (["explain", "good.gsa", "--stage", "magic"], "invalid choice"),
         (["compile", "good.gsa", "--backend", "cuda"], "invalid choice"),
         (["compile", "good.gsa", "--heads", "6", "--kv-heads", "4"], "--kv-heads 4 does not divide --heads 6"),
-        (["explain", "good.gsa", "--stage", "plan", "--head-dim", "999"], "head_dim must be at most 256, got 999"),
+        (["explain", "good.gsa", "--stage", "plan", "--head-dim", "999"], "--head-dim must be at most 256, got 999"),
     ],
 )
 def test_misuse(gsa: Gsa, argv: list[str], message: str) -> None:
@@ -139,7 +140,8 @@ def test_version(gsa: Gsa) -> None:
 
 def test_as_a_module_with_a_reader_that_stops(gsa: Gsa) -> None:
     command = [sys.executable, "-m", "gsa_dsl", "explain", "examples/gsa.gsa", "--stage", "ast"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
