@@ -23,28 +23,29 @@ class KernelConfig:
 
     ``tile``: neighbouring queries handled together (1..32); ``block_keys``: keys per step of an attention kernel;
     ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program walks;
-    ``scan_keys``: scores per step of the selection; ``workspace_mib``: memory for a chunk of scores.
+    ``scan_keys``: scores per step of the selection; ``sample``: scores whose order brackets a row's threshold; ``workspace_mib``: memory for a chunk of scores.
     """
 
     tile: int = 8
     block_keys: int = 64
     backward_keys: int = 64
     score_rows: int = 64
-    score_keys: int = 128
-    strip: int = 4
-    scan_keys: int = 1024
+    score_keys: int = 64
+    strip: int = 8
+    scan_keys: int = 2048
     list_keys: int = 256
+    sample: int = 1024
     workspace_mib: int = 256
-    attend: Launch = Launch(8, 2)
+    attend: Launch = Launch(4, 2)
     backward: Launch = Launch(8, 2)
     score: Launch = Launch(4, 2)
     threshold: Launch = Launch(4, 1)
     lists: Launch = Launch(4, 1)
-    loss: Launch = Launch(8, 2)
+    loss: Launch = Launch(4, 2)
 
     def __post_init__(self) -> None:
-        sizes = ("tile", "block_keys", "backward_keys", "score_rows", "score_keys", "strip", "scan_keys", "list_keys")
-        for name in sizes:
+        tiles = ("tile", "block_keys", "backward_keys", "score_rows", "score_keys", "strip")
+        for name in (*tiles, "scan_keys", "list_keys", "sample"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1 or value & (value - 1):
                 raise ValueError(f"config.{name} must be a power of two, got {value!r}")

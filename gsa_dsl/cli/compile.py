@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsa_dsl.cli.files import write_atomically
+from gsa_dsl.cli.files import write_file
 from gsa_dsl.cli.options import add_dialect, add_json, add_params, add_shape
 from gsa_dsl.cli.output import print_json
 from gsa_dsl.cli.session import check_file, generated_for, shape_of
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Generate, write, and say where."""
     spec = check_file(arguments)
     path: Path = arguments.output / f"{spec.name}.py"
-    write_atomically(path, generated_for(spec, arguments))
+    write_file(path, generated_for(spec, arguments))
     heads, kv_heads, head_dim = shape_of(arguments)
     if arguments.json:
         print_json(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from gsa_dsl.cli.status import Misuse
 from gsa_dsl.diagnostics import Source
 from gsa_dsl.frontend import reader
+from gsa_dsl.runtime import loader
 
 
 def read_source(name: str) -> Source:
@@ -27,24 +27,17 @@ def read_source(name: str) -> Source:
         raise Misuse(f"cannot read {name}: not UTF-8 text (byte {error.start})") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` and make its folder; the file is there whole or not at all.
 
     Raises:
         Misuse: the place cannot be written to.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        loader.write_atomically(path, text)
+        # It began as a temporary file, which only its owner may read.
+        path.chmod(0o666 & ~_umask())
     except OSError as error:
-        raise Misuse(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        os.unlink(temporary)
         raise Misuse(f"cannot write {path}: {error.strerror}") from error
 
 

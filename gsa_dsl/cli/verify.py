@@ -81,9 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_dtype(backend, arguments.dtype)
     params = _params(spec, arguments)
     compiled = compile_for(spec, arguments, backend, params)
-    with _progress(sys.stderr.isatty() and not arguments.json) as progress, warnings.catch_warnings():
-        # The interpreter computes with numpy, which remarks on every NaN that a case puts in on purpose.
-        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"triton\.runtime\.interpreter")
+    with _progress(sys.stderr.isatty() and not arguments.json) as progress, quiet_interpreter():
         report = verify(
             compiled,
             shapes=[(2, length) for length in arguments.lengths] if arguments.lengths else None,
@@ -132,6 +130,14 @@ def _refuse_dtype(backend: str, dtype: str | None) -> None:
     impossible = {"triton": ("float64",), "interpret": ("float64", "bfloat16"), "torch": ()}
     if dtype in impossible[backend]:
         raise Misuse(f"--dtype {dtype} does not run on the backend '{backend}'")
+
+
+@contextmanager
+def quiet_interpreter() -> Iterator[None]:
+    """Without numpy's remarks on NaN: the interpreter computes with it, and cases put NaN in on purpose."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"triton\.runtime\.interpreter")
+        yield
 
 
 @contextmanager

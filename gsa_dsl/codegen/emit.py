@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import pprint
 
 from gsa_dsl import __version__
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.environment import environment
 from gsa_dsl.codegen.hooks import hooks
+from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Plan
@@ -58,8 +58,8 @@ def _context(plan: Plan) -> dict[str, object]:
         "plan": plan,
         "config": plan.config,
         "version": __version__,
-        "launch": pprint.pformat(launches(plan), width=100, sort_dicts=False),
-        "meta": pprint.pformat(meta(plan), width=100, sort_dicts=False),
+        "launch": literal(launches(plan), start=len("LAUNCH = ")),
+        "meta": literal(meta(plan), start=len("META = ")),
         "group_pad": next_power_of_two(plan.shape.group),
         "dim_pad": max(16, next_power_of_two(plan.shape.head_dim)),
         "index_pad": max(16, next_power_of_two(score.dim)) if score is not None else 0,
@@ -81,6 +81,8 @@ def _context(plan: Plan) -> dict[str, object]:
         "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
         "train_origin": plan.train_origin,
         "zs": "".join(f"z{i}, " for i in range(len(gates))),
+        "zs_target": "(z0,) " if len(gates) == 1 else ", ".join(f"z{i}" for i in range(len(gates))) + " ",
+        "index_names": ", ".join(["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])]),
         "n_gates": len(gates),
         "word_dtype": word,
     }

@@ -11,7 +11,7 @@ from gsa_dsl.diagnostics.errors import Diagnostic, Label
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend.failure import Failure, end_of
 from gsa_dsl.frontend.recovery import token_at
-from gsa_dsl.frontend.words import FORMS
+from gsa_dsl.frontend.words import FORMS, KEYWORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,11 @@ def finding(
     return Finding(Diagnostic(code, message, span, reason, fix, tuple(labels)))
 
 
-def respelt(failure: Failure, terminal: str, diagnostic: Diagnostic) -> Finding:
-    """A diagnosis after which what was found is read as the keyword ``terminal``."""
+def respelt(failure: Failure, word: str, diagnostic: Diagnostic) -> Finding:
+    """A diagnosis after which what was found is read as the keyword ``word``."""
     end = end_of(failure.found)
-    return Finding(diagnostic, (token_at(failure.source.text, terminal, failure.start, end),), end)
+    token = token_at(failure.source.text, KEYWORDS[word], failure.start, end).update(value=word)
+    return Finding(diagnostic, (token,), end)
 
 
 def example(failure: Failure) -> str:

@@ -37,4 +37,6 @@ def explain(failure: Failure) -> Finding:
         if found is not None:
             return found
     message = f"expected {expectation(failure)}, found {described(failure)}"
-    return finding("GSA001", message, failure.gap(), fix=example(failure))
+    between_clauses = failure.wants_clause or failure.wants_setting
+    span = failure.span() if between_clauses else failure.gap()
+    return finding("GSA001", message, span, fix=example(failure))

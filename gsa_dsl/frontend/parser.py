@@ -127,7 +127,9 @@ class _Session:
             return self._recovery.resume(self._parser, failure)
         for token in finding.repair:
             self._parser.feed_token(token)
-            self._tokens.append(token)
+            # Nobody is told that something stands after a token that was put in.
+            if end_of(token) > start_of(token):
+                self._tokens.append(token)
         seek(self._parser, self._source.text, finding.resume_at)
         return True
 

@@ -27,14 +27,10 @@ _ENDS_BLOCK = re.compile(rf"\s*(?:\}}|\Z|(?:{'|'.join(_STARTS)})\b)|[ \t\r]*\n",
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A place to go on from. The parser must accept ``terminal`` there: a clause's, a setting's or a closing brace.
-
-    ``exact`` is False where the keyword at ``offset`` is misspelt.
-    """
+    """A place to go on from. The parser must accept ``terminal`` there: a clause's, a setting's or a closing brace."""
 
     terminal: str
     offset: int
-    exact: bool = True
 
 
 class Recovery:
@@ -44,13 +40,16 @@ class Recovery:
         self._text = without_comments(text)
         # With a brace too few, a clause may have to leave the block it seems to be in; else blocks end at their brace.
         self._may_leave_block = self._text.count("{") > self._text.count("}")
+        # Every anchor lies after the last one used, so recovery comes to an end.
+        self._resumed = -1
 
     def swallowed(self, parser: InteractiveParser, failure: Failure) -> Token | None:
         """A clause keyword that began a line before ``failure`` and was read as a name, when a clause stopped short."""
-        if failure.clause is None or failure.block is None:
+        if failure.clause is None or failure.block is None or failure.clause.type == "_INDEXER":
             return None
         for anchor in self._words(end_of(failure.clause), failure.start):
-            if _reach(parser, anchor.terminal, self._may_leave_block) is not None:
+            size = _reach(parser, anchor.terminal, self._may_leave_block)
+            if size is not None and anchor.offset > self._resumed:
                 word = re.compile(r"\w+").match(self._text, anchor.offset)
                 assert word is not None
                 return token_at(self._text, "NAME", *word.span())
@@ -62,8 +61,8 @@ class Recovery:
             return self._enter_block(parser, failure)
         for anchor in self._anchors(failure.start):
             size = _reach(parser, anchor.terminal, self._may_leave_block)
-            stuck = anchor.offset == failure.start and not anchor.exact and size == len(parser.parser_state.value_stack)
-            if size is not None and not stuck:
+            if size is not None and anchor.offset > self._resumed:
+                self._resumed = anchor.offset
                 shrink(parser, size)
                 seek(parser, self._text, anchor.offset)
                 return True
@@ -80,7 +79,7 @@ class Recovery:
         if brace >= 0 and (clause is None or brace < clause):
             seek(parser, self._text, brace)
         elif clause is not None:
-            parser.feed_token(token_at(self._text, "LBRACE", clause, clause))
+            parser.feed_token(token_at(self._text, "LBRACE", clause, clause).update(value="{"))
             seek(parser, self._text, clause)
         return True
 
@@ -114,7 +113,7 @@ class Recovery:
             return
         near = closest(word, _STARTS) if word not in _STARTS and _CLAUSE_GOES_ON.match(self._text, end) else word
         if near in _STARTS:
-            yield Anchor("_CAUSAL" if near in CLAUSES else "SCORE", start, exact=near == word)
+            yield Anchor("_CAUSAL" if near in CLAUSES else "SCORE", start)
 
     def _after_block(self, brace: int) -> int:
         """The offset after the block opened at ``brace``; just after the brace if it looks stray."""

@@ -10,7 +10,7 @@ from gsa_dsl.frontend.failure import Failure
 from gsa_dsl.frontend.finding import Finding, example, finding, respelt, still_open
 from gsa_dsl.frontend.phrases import described, expectation, listed, quoted
 from gsa_dsl.frontend.recovery import token_at
-from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, KEYWORDS, SETTINGS
+from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, SETTINGS
 
 # A word that begins a clause, not an operand: `gait output`, `budgt[t]`.
 _CLAUSE = re.compile(r"\w+(?:\[|[ \t]*\{|[ \t]+\w|\s*$)")
@@ -29,9 +29,10 @@ def no_attention(failure: Failure) -> Finding | None:
     fix = "did you mean 'attention'?" if near is not None else form
     diagnostic = Diagnostic("GSA016", message, failure.span(), "a spec declares one attention", fix)
     if near is not None:
-        return respelt(failure, "_ATTENTION", diagnostic)
+        return respelt(failure, near, diagnostic)
     if failure.word:
-        return Finding(diagnostic, (token_at(failure.source.text, "_ATTENTION", 0, 0),), failure.start)
+        insert = token_at(failure.source.text, "_ATTENTION", failure.start, failure.start).update(value="attention")
+        return Finding(diagnostic, (insert,), failure.start)
     return Finding(diagnostic)
 
 
@@ -40,7 +41,7 @@ def no_attention_name(failure: Failure) -> Finding | None:
         return None
     message = f"expected the attention's name, found {described(failure)}"
     diagnostic = Diagnostic("GSA016", message, failure.span(), fix=f"write '{FORMS['attention']}'")
-    insert = token_at(failure.source.text, "NAME", failure.start, failure.start)
+    insert = token_at(failure.source.text, "NAME", failure.start, failure.start).update(value="name")
     return Finding(diagnostic, (insert,), failure.start) if failure.text in ("(", "{") else Finding(diagnostic)
 
 
@@ -93,7 +94,7 @@ def clause_word(failure: Failure) -> Finding | None:
         fix = f"begin with {listed(list(known), 'or')}"
         return finding("GSA002", message, failure.span(), fix=fix)
     diagnostic = Diagnostic("GSA002", message, failure.span(), fix=f"did you mean '{near}'?")
-    return respelt(failure, known[near], diagnostic)
+    return respelt(failure, near, diagnostic)
 
 
 def _wrong_block(failure: Failure) -> Finding:
@@ -123,7 +124,7 @@ def joint(failure: Failure) -> Finding | None:
     if near is not None:
         message = f"expected '{near}', found '{failure.word}'"
         diagnostic = Diagnostic("GSA014", message, failure.span(), fix=f"did you mean '{near}'?")
-        return respelt(failure, KEYWORDS[near], diagnostic)
+        return respelt(failure, near, diagnostic)
     if f" {joints[0]} " in failure.rest or failure.in_brackets:
         return None
     message = f"expected {expectation(failure)}, found {described(failure)}"

@@ -21,6 +21,8 @@ _FOLD: dict[str, Callable[..., float]] = {
     "abs": abs,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
     "relu": lambda x: max(x, 0.0),
+    "silu": lambda x: x * _FOLD["sigmoid"](x),
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
     "min": min,
     "max": max,
     "clamp": lambda x, low, high: min(max(x, low), high),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gsa_dsl.ir.plan import HeadShape
 
 ROWS = 128
-"""Rows of a query tile (queries x query heads per kv head): two wgmma tiles, what 8 warps keep in registers at dim 128."""
+"""Rows of a query tile (queries x query heads per kv head): two wgmma tiles, what fits in registers at dim 128."""
 
 
 def next_power_of_two(value: int) -> int:
@@ -26,11 +26,9 @@ def default_config(shape: HeadShape, *, listed: bool) -> KernelConfig:
     if rows < 16:
         tile, rows = 16 // group, 16
     wide = next_power_of_two(shape.head_dim) > 128
-    warps = 8 if rows >= 128 else 4
     return KernelConfig(
         tile=tile,
         block_keys=32 if wide else 64,
         backward_keys=32 if wide else 64,
-        attend=Launch(warps, 2),
-        backward=Launch(8, 2),
+        backward=Launch(8 if rows >= 128 else 4, 2),
     )

@@ -11,7 +11,7 @@ from gsa_dsl.sema.clauses import Clauses, known_word
 from gsa_dsl.sema.contexts import budget_context, size_context
 from gsa_dsl.sema.interval import REALS, Interval
 from gsa_dsl.sema.mistakes import Mistakes
-from gsa_dsl.sema.parts import Params, check_head
+from gsa_dsl.sema.parts import LARGEST, Params, check_head
 from gsa_dsl.sema.trace import origins
 from gsa_dsl.sema.typed import Ema, Forced, IndexerSpec, SelectionSpec, TypedExpr
 from gsa_dsl.sema.types import Typer
@@ -83,6 +83,15 @@ def _usable(budget: TypedExpr, forced: Forced, mistakes: Mistakes) -> bool:
             reason=f"its value lies in {interval}; memory is set aside for the largest budget",
             fix=f"wrap it in clamp: 'clamp({text}, 1, 4096)'",
             labels=tuple(label for label in origins(budget) if label.span != budget.span),
+        )
+        return False
+    if interval.high > LARGEST:
+        mistakes.add(
+            codes.BAD_SIZE,
+            f"a budget cannot be {interval.high:g}",
+            budget.span,
+            reason="it is at most 2^31 - 1, as positions are 32-bit integers",
+            fix=f"write 'min({text}, 4096)'",
         )
         return False
     if interval.low < 0:

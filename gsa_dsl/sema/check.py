@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import boundforms, parts, promises
@@ -14,6 +15,19 @@ from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.params import bind
 from gsa_dsl.sema.typed import CheckedSpec
 
+# Mistakes that hang on a parameter's value, and are not told while one of the values is unknown.
+_OF_VALUES = frozenset(
+    {
+        codes.DOMAIN,
+        codes.CROSSED_CLAMP,
+        codes.BAD_SIZE,
+        codes.NOTHING_FORCED,
+        codes.NEGATIVE_BUDGET,
+        codes.EMPTY_BUDGET,
+        codes.EMPTY_INTERVAL,
+        codes.ASSERT_UNPROVED,
+    }
+)
 _NONE: Mapping[str, int | float] = MappingProxyType({})
 
 
@@ -24,7 +38,7 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     a spec whose bounds were decided before. Raises SpecError with all mistakes.
     """
     mistakes = Mistakes(tree.source)
-    values = bind(tree, params, mistakes)
+    values, known = bind(tree, params, mistakes)
     clauses = gather(tree, mistakes)
     agree(tree, clauses, mistakes)
     scale = parts.scale(clauses.scale, values, mistakes)
@@ -38,8 +52,9 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
         promises.prove(promise, indexer, chosen, missing, values, mistakes)
     for bound in clauses.bounds:
         boundforms.check_form(bound, values, mistakes)
-    if mistakes.found:
-        raise SpecError(tree.source, tuple(mistakes.found))
+    found = mistakes.found if known else [d for d in mistakes.found if d.code not in _OF_VALUES]
+    if found:
+        raise SpecError(tree.source, tuple(found))
     spec = CheckedSpec(
         source=tree.source,
         tree=tree,
@@ -57,6 +72,6 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     if bounds and clauses.bounds:
         from gsa_dsl.sema.bounds import violations
 
-        if found := violations(spec):
-            raise SpecError(tree.source, found)
+        if broken := violations(spec):
+            raise SpecError(tree.source, broken)
     return spec

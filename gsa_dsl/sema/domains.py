@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.span import Span
+from gsa_dsl.sema import typed
 from gsa_dsl.sema.constants import constant
+from gsa_dsl.sema.interval import Interval
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.typed import TypedExpr
 
 
 def defined(op: str, args: tuple[TypedExpr, ...], mistakes: Mistakes) -> bool:
-    """Whether ``op`` has a value for all arguments in their ranges; division by 0 does (IEEE). Notes why not."""
+    """Whether ``op`` has a value for all arguments in their ranges; tells why not.
+
+    Division by 0 has one (IEEE), except in a scale.
+    """
     x = args[0]
     below = x.range.low < 0
     match op:
@@ -18,6 +23,8 @@ def defined(op: str, args: tuple[TypedExpr, ...], mistakes: Mistakes) -> bool:
             return _refuse(x, "log", "x > 0", "1e-6", mistakes)
         case "sqrt" if below:
             return _refuse(x, "sqrt", "x >= 0", "0", mistakes)
+        case "div" if any(isinstance(node, typed.Dimension) for node in typed.walk(args[1])):
+            return _nonzero(args[1], mistakes)
         case "pow":
             return _power(x, args[1], mistakes)
         case "clamp":
@@ -46,6 +53,21 @@ def _refuse(x: TypedExpr, function: str, needs: str, floor: str, mistakes: Mista
         x.span,
         reason=f"{function} needs {needs}; '{text}' can be anything in {x.range}",
         fix=f"write '{function}(max({text}, {floor}))'",
+    )
+    return False
+
+
+def _nonzero(divisor: TypedExpr, mistakes: Mistakes) -> bool:
+    """A scale is computed at compile time, where a division by 0 has no IEEE result to fall back on."""
+    if not Interval.point(0.0).inside(divisor.range):
+        return True
+    text = mistakes.text(divisor.span)
+    mistakes.add(
+        codes.DOMAIN,
+        f"'{text}' may be 0",
+        divisor.span,
+        reason=f"it lies in {divisor.range}, and the scale is divided by it",
+        fix=f"write 'max({text}, 1)'",
     )
     return False
 

@@ -19,8 +19,12 @@ from gsa_dsl.sema.types import Typer
 _PLACEHOLDER = 1
 
 
-def bind(tree: ast.Spec, given: Mapping[str, object], mistakes: Mistakes) -> dict[str, Number]:
-    """Every parameter's value, in order of declaration: the caller's, or the default, which may use those before it."""
+def bind(tree: ast.Spec, given: Mapping[str, object], mistakes: Mistakes) -> tuple[dict[str, Number], bool]:
+    """Every parameter's value, in order of declaration: the caller's, or the default, which may use those before it.
+
+    The second result says whether all values are the real ones: a parameter without one stands as 1.
+    """
+    known = True
     values: dict[str, Number] = {}
     declared: dict[str, ast.Param] = {}
     for param in tree.params:
@@ -45,6 +49,7 @@ def bind(tree: ast.Spec, given: Mapping[str, object], mistakes: Mistakes) -> dic
         declared[name] = param
         default = Typer(size_context(values, "a default"), mistakes).constant(param.default, "a default")
         value = default if name not in given else _value(param, given[name], mistakes)
+        known &= value is not None
         values[name] = _PLACEHOLDER if value is None else value
     for name in given:
         if name not in declared:
@@ -56,7 +61,7 @@ def bind(tree: ast.Spec, given: Mapping[str, object], mistakes: Mistakes) -> dic
                 reason=has,
                 fix=near(name, declared, "leave it out"),
             )
-    return values
+    return values, known
 
 
 def _value(param: ast.Param, given: object, mistakes: Mistakes) -> Number | None:

@@ -16,21 +16,22 @@ from gsa_dsl.sema.typed import Forced, GateSpec, IndexerSpec, TrainSpec, TypedEx
 from gsa_dsl.sema.types import Typer
 
 Params = Mapping[str, Number]
+LARGEST = 2**31 - 1
 
 
 def size(expr: ast.Expr, what: str, least: int, params: Params, mistakes: Mistakes) -> int | None:
-    """``expr`` as a whole number of at least ``least``."""
+    """``expr`` as a whole number from ``least`` to what a 32-bit position holds."""
     value = Typer(size_context(params, what), mistakes).constant(expr, what)
     if value is None:
         return None
-    if value == int(value) and value >= least:
+    if value == int(value) and least <= value <= LARGEST:
         return int(value)
     mistakes.add(
         codes.BAD_SIZE,
         f"{what} cannot be {value:g}",
         expr.span,
-        reason=f"it is a whole number of at least {least}",
-        fix=f"write '{max(least, round(value))}'",
+        reason=f"it is a whole number from {least} to 2^31 - 1, as positions are 32-bit integers",
+        fix=f"write '{min(max(least, round(value)), LARGEST)}'",
     )
     return None
 

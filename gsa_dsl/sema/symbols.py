@@ -148,8 +148,8 @@ class _Ends:
                 return sympy.sqrt(ends[0])
             case "relu":
                 return sympy.Max(ends[0], 0)
-            case "abs" if up:
-                return sympy.Max(ends[0], -other[0])
+            case "abs":
+                return sympy.Max(ends[0], -other[0], *([] if up else [0]))
             case "sigmoid" | "tanh" if abs(number) <= 1:
                 return exact(number)
         if any(isinstance(node, typed.Const) and node.name in self._table for arg in args for node in typed.walk(arg)):

@@ -133,8 +133,8 @@ def verify_spec(
             config=config,
             params=params if params is not None else small_params(spec),
         )
-        options = {"shapes": shapes, "seed": seed, "dtype": dtype, "patterns": patterns, "progress": progress}
-        reports.append(verify(compiled, **options))
+        report = verify(compiled, shapes=shapes, seed=seed, dtype=dtype, patterns=patterns, progress=progress)
+        reports.append(report)
     return merge(spec.name, tuple(reports))
 
 

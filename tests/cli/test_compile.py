@@ -91,8 +91,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(Misuse, match="No space left"):
-        files.write_atomically(target, "new")
+        files.write_file(target, "new")
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.py"]

@@ -23,19 +23,22 @@ PIECES = sorted({token for text in SPECS for token in TOKENS.findall(text)})
 
 def answered(text: str) -> tuple[str, ...]:
     """The codes of the mistakes in ``text``; fails on any answer other than a tree or complete diagnostics."""
-    source = Source("fuzz.gsa", text)
+    source, diagnostics = Source("fuzz.gsa", text), None
     try:
-        assert isinstance(parse(source), ast.Spec)
+        tree = parse(source)
     except SpecError as error:
-        assert error.diagnostics
-        for diagnostic in error.diagnostics:
-            span = diagnostic.span
-            assert diagnostic.code in SYNTAX
-            assert 0 <= span.start <= span.end <= len(text)
-            assert f"fuzz.gsa:{span.line}:{span.column}" in render(source, diagnostic, color=True)
-            assert to_json(source, diagnostic)["code"] == diagnostic.code
-        return tuple(diagnostic.code for diagnostic in error.diagnostics)
-    return ()
+        diagnostics = error.diagnostics
+    if diagnostics is None:
+        assert isinstance(tree, ast.Spec)
+        return ()
+    assert diagnostics
+    for diagnostic in diagnostics:
+        span = diagnostic.span
+        assert diagnostic.code in SYNTAX
+        assert 0 <= span.start <= span.end <= len(text)
+        assert f"fuzz.gsa:{span.line}:{span.column}" in render(source, diagnostic, color=True)
+        assert to_json(source, diagnostic)["code"] == diagnostic.code
+    return tuple(diagnostic.code for diagnostic in diagnostics)
 
 
 @settings(deadline=2000, max_examples=150)
@@ -74,12 +77,15 @@ def test_cut_specs(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(min_value=0, max_value=len(text)))
     codes = answered(text[:cut])
     if text[:cut].rstrip() != text.rstrip():
-        assert len(codes) == 1
+        # A word cut short is a second mistake.
+        assert 1 <= len(codes) <= 2
 
 
 @settings(deadline=2000, max_examples=150)
 @given(st.sampled_from(SPECS), st.data())
 def test_one_stray_sign_is_one_mistake(text: str, data: st.DataObject) -> None:
-    ends = [match.end() for match in re.finditer(r"\S(?=\s)", text) if "#" not in text[: match.end()].rsplit("\n", 1)[-1]]
+    ends = [
+        match.end() for match in re.finditer(r"\S(?=\s)", text) if "#" not in text[: match.end()].rsplit("\n", 1)[-1]
+    ]
     position = data.draw(st.sampled_from(ends))
-    assert answered(f"{text[:position]} ? {text[position:]}") in (("GSA009",), ("GSA016",), ("GSA001",))
+    assert answered(f"{text[:position]} ? {text[position:]}") in (("GSA009",), ("GSA012",), ("GSA016",))

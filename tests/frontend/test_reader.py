@@ -42,7 +42,7 @@ def test_a_missing_file_is_the_callers_to_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f", "\r", "\u202e", "\u200b", "\ud800"])
 def test_unreadable_characters(character: str) -> None:
-    (diagnostic,) = mistakes(f"attention a {{\n  causal # {character}\n}}")
+    (diagnostic,) = mistakes(f"attention a {{\n  causal # {character}x\n}}")
     assert (diagnostic.code, diagnostic.span.line) == ("GSA017", 2)
 
 
@@ -65,8 +65,16 @@ def test_the_largest_spec_is_read() -> None:
 
 @pytest.mark.parametrize(
     "deep",
-    ["(" * 10_000 + "1" + ")" * 10_000, "f(" * 10_000, "[" * 5000, "-" * 10_000 + "1", "1" + "^1" * 5000, "1" + "+1" * 5000]
-    + ["sum(j) " * 5000 + "1", "1" + "*-1" * 5000],
+    [
+        "(" * 10_000 + "1" + ")" * 10_000,
+        "f(" * 10_000,
+        "[" * 5000,
+        "-" * 10_000 + "1",
+        "1" + "^1" * 5000,
+        "1" + "+1" * 5000,
+        "1" + "*1" * 5000,
+        "sum(j) " * 5000 + "1",
+    ],
 )
 def test_deep_nesting_is_refused(deep: str) -> None:
     assert [diagnostic.code for diagnostic in mistakes(f"attention a {{ scale {deep} }}")] == ["GSA019"]

@@ -10,17 +10,9 @@ import gsa_dsl
 from gsa_dsl.options import KernelConfig
 
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 16
-# tiles so small that a few dozen positions cross every kind of boundary
+# tiles so small that a few dozen positions cross most boundaries
 SMALL_TILES = KernelConfig(
-    tile=4,
-    block_keys=16,
-    backward_keys=16,
-    score_rows=16,
-    score_keys=16,
-    strip=2,
-    scan_keys=32,
-    list_keys=16,
-    workspace_mib=1,
+    tile=8, block_keys=16, backward_keys=16, score_rows=32, score_keys=32, strip=1, scan_keys=64, list_keys=32
 )
 
 INDEXER = """indexer {

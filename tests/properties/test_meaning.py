@@ -1,4 +1,4 @@
-"""What must hold of every compiled attention whatever its numbers: causality, independence, ties, empty rows, repetition."""
+"""What must hold of every compiled attention, whatever its numbers: causality, independence, ties, empty rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from gsa_dsl.testing.verify import verify
 
 Compile = Callable[..., gsa_dsl.CompiledAttention]
 CHOOSING = ("fixed", "relu", "adaptive")
+LENGTH = 26
+TILE = 8  # of the kernels that the fixture ``compiled`` asks for
 
 
-def inputs_of(compiled: gsa_dsl.CompiledAttention, length: int = 37, batch: int = 2, **options: Any) -> Inputs:
+def inputs_of(compiled: gsa_dsl.CompiledAttention, length: int = LENGTH, batch: int = 1, **options: Any) -> Inputs:
     recipe = compiled.recipe
     sizes = {name: recipe[name] for name in ("heads", "kv_heads", "head_dim")}
     return make_inputs(compiled.spec, batch=batch, length=length, **sizes, **options)
@@ -48,20 +50,26 @@ def with_other_future(x: Inputs, start: int) -> Inputs:
     return x.replaced(changed)
 
 
-@pytest.mark.parametrize("length", [6, 37])  # 6: fewer keys than any budget, where selection could be skipped
+@pytest.mark.parametrize("length", [6, LENGTH])  # 6: fewer keys than any budget, where selection could be skipped
 @pytest.mark.parametrize("name", ["dense", "window", *CHOOSING])
 def test_the_future_does_not_change_the_past(compiled: Compile, name: str, length: int) -> None:
     attention = compiled(name)
     x = inputs_of(attention, length)
     start = length // 2
+    # queries of a tile walk the union of their keys: a later one in the same tile moves an earlier one's rounding
+    alone = start // TILE * TILE if attention.backend == "interpret" and name in CHOOSING else start
     (output, aux), (other, other_aux) = call(attention, x), call(attention, with_other_future(x, start))
-    assert torch.equal(output[:, :, :start], other[:, :, :start])
-    assert torch.equal(aux.lse[:, :, :start], other_aux.lse[:, :, :start])
+    for past, again in ((output, other), (aux.lse, other_aux.lse)):
+        assert torch.equal(past[:, :, :alone], again[:, :, :alone])
+        torch.testing.assert_close(past[:, :, alone:start], again[:, :, alone:start], rtol=1e-6, atol=1e-6)
     assert not torch.equal(output[:, :, start:], other[:, :, start:])
     if name in CHOOSING:
         assert aux.budget is not None
         assert other_aux.budget is not None
+        assert aux.selection is not None
+        assert other_aux.selection is not None
         assert torch.equal(aux.budget[:, :start], other_aux.budget[:, :start])
+        assert torch.equal(aux.selection.mask()[:, :start], other_aux.selection.mask()[:, :start])
 
 
 @pytest.mark.parametrize("name", ["dense", "window", "adaptive"])
@@ -69,17 +77,17 @@ def test_the_past_sends_no_gradient_into_the_future(compiled: Compile, name: str
     attention = compiled(name)
     x = inputs_of(attention).requires_grad_()
     output, _ = call(attention, x)
-    torch.autograd.backward(output[:, :, :20].square().sum())
+    torch.autograd.backward(output[:, :, :15].square().sum())
     for name, gradient in x.gradients().items():
         axis = position_axis(name, gradient)
         if axis is not None:
-            assert gradient.narrow(axis, 20, gradient.shape[axis] - 20).abs().max() == 0, name
+            assert gradient.narrow(axis, 15, LENGTH - 15).abs().max() == 0, name
 
 
 @pytest.mark.parametrize("name", CHOOSING)
 def test_one_sequence_does_not_change_another(compiled: Compile, name: str) -> None:
     attention = compiled(name)
-    x = inputs_of(attention)
+    x = inputs_of(attention, 17, batch=2)
     changed = {}
     for label, tensor in x.tensors().items():
         tensor = tensor.clone()
@@ -111,13 +119,13 @@ def test_equal_scores_go_to_the_smaller_positions(compiled: Compile) -> None:
     attention = compiled("fixed")
     _, aux = call(attention, inputs_of(attention, pattern="constant"))
     assert aux.selection is not None
-    t, s = torch.arange(37)[:, None], torch.arange(37)
-    assert torch.equal(aux.selection.mask(), ((s <= t) & (s < 6)).expand(2, 37, 37))
+    t, s = torch.arange(LENGTH)[:, None], torch.arange(LENGTH)
+    assert torch.equal(aux.selection.mask(), ((s <= t) & (s < 6)).unsqueeze(0))
 
 
 def test_minus_zero_and_zero_are_equal_scores(compiled: Compile) -> None:
     attention = compiled("signed_zeros")
-    x = inputs_of(attention, 24, 1)
+    x = inputs_of(attention)
     assert x.index is not None
     q, k = torch.ones_like(x.index["q"]), -torch.ones_like(x.index["k"])
     k[:, 1::2] = 0  # relu(-16) * -16 is -0.0, relu(0) * 0 is 0.0
@@ -148,14 +156,13 @@ def test_a_score_that_is_not_a_number_is_never_chosen(compiled: Compile, name: s
     assert x.index is not None
     k, w = x.index["k"].clone(), x.index["w"].clone()
     k[:, 7] = torch.nan
-    w[:, :, 30] = poison if name == "relu" else torch.nan  # a sigmoid makes an ordinary score of infinity
+    w[:, :, 20] = poison if name == "relu" else torch.nan  # a sigmoid makes an ordinary score of infinity
     output, aux = call(attention, x.replaced({"index.k": k, "index.w": w}))
     assert aux.selection is not None
     assert aux.budget is not None
-    forced = {"relu": lambda t, s: s < 1, "adaptive": lambda t, s: s > t - 3}.get(name, lambda t, s: False)
-    mask = aux.selection.mask()
-    assert not any(mask[b, t, 7] for b in range(2) for t in range(8, 37) if not forced(t, 7))
-    assert aux.budget[:, 30].tolist() == [0, 0]
+    beyond_the_window = 7 + 3
+    assert not aux.selection.mask()[:, beyond_the_window:, 7].any()
+    assert aux.budget[:, 20].tolist() == [0]
     assert output.isfinite().all()
 
 
@@ -212,7 +219,7 @@ def test_two_forwards_before_their_backwards_keep_their_own_choices(compiled: Co
     attention = compiled("adaptive")
     results = []
     for interleaved in (True, False):
-        first, second = (inputs_of(attention, seed=seed).requires_grad_() for seed in (1, 2))
+        first, second = (inputs_of(attention, 17, seed=seed).requires_grad_() for seed in (1, 2))
         losses = []
         for x in (first, second):
             output, aux = call(attention, x)
@@ -233,7 +240,7 @@ def test_a_selection_can_be_used_again(compiled: Compile) -> None:
     assert aux.selection is not None
     assert aux.budget is not None
     mask = aux.selection.mask()
-    forced = torch.arange(1, 38).clamp(max=3)
+    forced = torch.arange(1, LENGTH + 1).clamp(max=3)
     assert torch.equal(mask.sum(-1), aux.budget + forced)
     for choice in (aux.selection, mask):
         again, _ = call(attention, x, selection=choice)
@@ -241,5 +248,5 @@ def test_a_selection_can_be_used_again(compiled: Compile) -> None:
 
 
 def test_a_key_that_everyone_wants_gets_its_whole_gradient(compiled: Compile) -> None:
-    report = verify(compiled("adaptive"), shapes=[(1, 45)], patterns=("hot_key",))
+    report = verify(compiled("adaptive"), shapes=[(1, 30)], patterns=("hot_key",))
     assert report.ok, str(report)

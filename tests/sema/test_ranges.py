@@ -121,7 +121,7 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> Sample:
     return result if abs(result.value) < 500 else args[0]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(expressions())
 def test_values_stay_in_their_interval(sample: Sample) -> None:
     assert holds(sample.range, sample.value)

@@ -1,0 +1,46 @@
+"""The examples at sizes small enough for goldens and for the interpreter, and their generated modules."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from gsa_dsl.codegen.emit import emit_torch, emit_triton
+from gsa_dsl.compiler import plan_of
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.ir.plan import Plan
+from gsa_dsl.options import KernelConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS: dict[str, dict[str, int]] = {
+    "dense": {},
+    "dsa": {"k": 5},
+    "gated": {},
+    "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "sliding_sink": {"window": 8, "sinks": 2},
+    "sparse_only": {"k": 5, "recent": 3},
+}
+EXAMPLES = tuple(PARAMS)
+SHAPE = (4, 2, 16)
+# tiles so small that a few dozen positions cross most boundaries
+SMALL_TILES = KernelConfig(
+    tile=8, block_keys=16, backward_keys=16, score_rows=32, score_keys=32, strip=1, scan_keys=64, list_keys=32
+)
+
+
+def example(name: str) -> Source:
+    """The text of an example."""
+    return Source(f"{name}.gsa", (ROOT / "examples" / f"{name}.gsa").read_text(encoding="utf-8"))
+
+
+@cache
+def plan_of_example(name: str, shape: tuple[int, int, int] = SHAPE, config: KernelConfig | None = None) -> Plan:
+    """The plan of an example with small parameters."""
+    return plan_of(example(name), PARAMS[name], shape, config)
+
+
+@cache
+def module_text(name: str, dialect: str) -> str:
+    """The generated module of an example, ``dialect`` 'triton' or 'torch'."""
+    plan = plan_of_example(name)
+    return emit_triton(plan) if dialect == "triton" else emit_torch(plan)
