@@ -144,7 +144,8 @@ class CompiledAttention:
     @functools.cached_property
     def spec(self) -> CheckedSpec:
         """The checked spec with this compilation's parameters; parsed on first use, a cached compile skips it."""
-        return _check(self._source, self.recipe["params"])
+        # The bounds were decided when the module was generated.
+        return _check(self._source, self.recipe["params"], bounds=False)
 
     @property
     def source(self) -> str:
@@ -240,11 +241,11 @@ def plan_of(
     return lower(_check(source, params), HeadShape(*shape), config)
 
 
-def _check(source: Source, params: Mapping[str, int | float]) -> CheckedSpec:
+def _check(source: Source, params: Mapping[str, int | float], *, bounds: bool = True) -> CheckedSpec:
     from gsa_dsl.frontend.parser import parse
     from gsa_dsl.sema.check import check
 
-    return check(parse(source), params)
+    return check(parse(source), params, bounds=bounds)
 
 
 def _read(spec: str | os.PathLike[str], name: str | None) -> Source:

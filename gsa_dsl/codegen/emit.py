@@ -19,7 +19,8 @@ UNROLLED_HEADS = 8
 """Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
 
 GATE_LAUNCH = Launch(4, 1)
-"""The value gate only moves bytes: nothing to tune."""
+PREPARE_LAUNCH = Launch(8, 1)
+"""The value gate and the backward's preparation only move bytes: nothing to tune."""
 
 
 def emit_triton(plan: Plan) -> str:
@@ -74,7 +75,6 @@ def _context(plan: Plan) -> dict[str, object]:
         if score is not None
         else {},
         "unrolled": score is not None and score.heads <= UNROLLED_HEADS,
-        "head_range": "tl.static_range" if score is not None and score.heads <= UNROLLED_HEADS else "range",
         "budget": budget,
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],
@@ -93,7 +93,7 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
     config = plan.config
     chosen = {
         "attend_fwd_kernel": config.attend,
-        "attend_bwd_prepare_kernel": config.attend,
+        "attend_bwd_prepare_kernel": PREPARE_LAUNCH,
         "attend_bwd_query_kernel": config.backward,
         "attend_bwd_key_kernel": config.backward,
     }

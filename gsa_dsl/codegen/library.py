@@ -26,6 +26,8 @@ def functions() -> dict[str, str]:
 def called(text: str, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that ``text`` calls."""
     calls = {
-        node.func.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     return [name for name in names if name in calls]

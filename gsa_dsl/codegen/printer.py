@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gsa_dsl.ir.nodes import Apply, Const, Input, Scalar, walk
+from gsa_dsl.ir.nodes import Apply, Const, Input, Scalar, inputs, walk
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How operations are spelled: ``functions`` are formats over the printed arguments; ``infix`` maps to (sign, level)."""
+    """How operations that are no infix operators are spelled: ``functions`` are formats over the printed arguments."""
 
     name: str
     functions: Mapping[str, str]
@@ -119,13 +119,17 @@ def _text(node: Scalar, dialect: Dialect, names: Mapping[Scalar, str]) -> tuple[
         return f"-{_bracket(node.args[0], _ATOM_LEVEL, dialect, names)}", _NEG_LEVEL
     if node.op in _INFIX:
         sign, level = _INFIX[node.op]
-        left = _bracket(node.args[0], level, dialect, names)
+        # Python chains comparisons, so one on the left needs brackets too.
+        left = _bracket(node.args[0], level + (level == _INFIX["lt"][1]), dialect, names)
         right = _bracket(node.args[1], level + 1, dialect, names)
         return f"{left} {sign} {right}", level
     texts = [_text(arg, dialect, names)[0] for arg in node.args]
     if dialect is TORCH and node.op == "pow":
         texts = [_bracket(arg, _ATOM_LEVEL, dialect, names) for arg in node.args]
         return dialect.functions["pow"].format(*texts), _NEG_LEVEL
+    if dialect is TORCH and node.op == "where" and all(isinstance(arg, Const) for arg in node.args[1:]):
+        # Between two Python numbers torch.where would choose float32, whatever the condition compares.
+        texts[2] = f"{inputs(node.args[0])[0]}.new_tensor({texts[2]})"
     return dialect.functions[node.op].format(*texts), _ATOM_LEVEL
 
 

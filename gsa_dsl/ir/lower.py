@@ -1,4 +1,4 @@
-"""From a checked spec and head counts to a plan: typed trees become scalar IR, derivatives are taken, sizes are bound."""
+"""From a checked spec and head counts to a plan: typed trees become scalar IR with derivatives, sizes are bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scalar expressions of the IR: immutable, compared by value, so that equal subexpressions are one node to the printer."""
+"""Scalar expressions of the IR: immutable and compared by value, so that equal parts are one node to the printer."""
 
 from __future__ import annotations
 

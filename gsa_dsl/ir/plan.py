@@ -1,4 +1,4 @@
-"""The plan of one compiled attention: what the templates read, and nothing else. Numbers are bound, maths is scalar IR."""
+"""The plan of one compiled attention: what the templates read, no more. Numbers are bound, maths is scalar IR."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ScorePlan:
 
 @dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """k_t before rounding, over ``row_var`` ... and ``ema0`` ...; ``most`` caps it, ``emas`` are what the state follows."""
+    """k_t before rounding, of ``row_var`` ... and ``ema0`` ...; ``most`` caps it, the state follows ``emas``."""
 
     expr: Scalar
     statistics: tuple[str, ...]

@@ -77,6 +77,10 @@ def _simplify(node: Apply) -> Scalar:
             return power
         case ("pow", (x, Const(0.5))):
             return apply("sqrt", x)
+        case ("clamp", (Const(c), Const(low), high)):
+            return _simplify(apply("min", Const(max(c, low)), high))
+        case ("clamp", (Const(c), low, Const(high))):
+            return _simplify(apply("max", Const(min(c, high)), low))
         case ("where", (Const(c), a, b)):
             return a if c else b
         case ("where", (_, a, b)) if a == b:

@@ -20,7 +20,6 @@ from triton.runtime import interpreter as triton_interpreter
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
-
 _LOCK = RLock()
 # Keyed by identity: triton hashes a function by its source, which fails while the library is patched.
 _REWRITTEN: dict[int, Any] = {}

@@ -52,8 +52,12 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+@cache
 def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
-    """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU."""
+    """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU.
+
+    A process loads a file once: its name holds a digest of its content, and Triton keeps compiled kernels by module.
+    """
     spec = importlib.util.spec_from_file_location(f"gsa_dsl_generated_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path}")

@@ -1,4 +1,4 @@
-"""Checks of a call's tensors against what the spec asks; one error that names the argument, what it is and what it must be."""
+"""Checks of a call's tensors against what the spec asks: an error names the argument, what it is, what it must be."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ def check_call(
     """Raise :class:`OperandError` at the first operand that does not fit; see ``CompiledAttention.__call__``."""
     _tensor("query", query)
     if query.ndim != 4:
-        raise OperandError(f"query has shape {list(query.shape)}, expected [batch, {meta['heads']}, length, {meta['head_dim']}]")
+        raise OperandError(
+            f"query has shape {list(query.shape)}, expected [batch, {meta['heads']}, length, {meta['head_dim']}]"
+        )
     batch, _, length, _ = query.shape
     if batch == 0 or length == 0:
         raise OperandError(f"query has shape {list(query.shape)}: batch and length must be at least 1")
     _dtype_and_device(backend, query)
     _shape("query", query, (batch, meta["heads"], length, meta["head_dim"]), "[batch, heads, length, head_dim]")
+    wanted: tuple[int, ...]
     for name, tensor in (("key", key), ("value", value)):
         _like(name, tensor, query)
         wanted = (batch, meta["kv_heads"], length, meta["head_dim"])
@@ -96,7 +99,9 @@ def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
             raise OperandError(f"query has dtype {query.dtype}, expected a floating-point dtype")
         return
     if query.dtype not in KERNEL_DTYPES:
-        raise OperandError(f"query has dtype {query.dtype}, expected float16, bfloat16 or float32 (backend {backend!r})")
+        raise OperandError(
+            f"query has dtype {query.dtype}, expected float16, bfloat16 or float32 (backend {backend!r})"
+        )
     if backend == "interpret":
         if query.dtype is torch.bfloat16:
             raise OperandError(
@@ -105,7 +110,9 @@ def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
         if query.device.type != "cpu":
             raise OperandError(f"query is on {query.device}, expected cpu: backend 'interpret' runs there")
     elif query.device.type != "cuda":
-        raise OperandError(f"query is on {query.device}, expected cuda; compile with backend='torch' or 'interpret' for cpu")
+        raise OperandError(
+            f"query is on {query.device}, expected cuda; compile with backend='torch' or 'interpret' for cpu"
+        )
 
 
 def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = False) -> None:
@@ -128,6 +135,10 @@ def _names(argument: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
     if missing:
-        raise OperandError(f"{argument} has no {', '.join(map(repr, missing))}; the spec asks for {sorted(wanted) or 'none'}")
+        raise OperandError(
+            f"{argument} has no {', '.join(map(repr, missing))}; the spec asks for {sorted(wanted) or 'none'}"
+        )
     if extra:
-        raise OperandError(f"{argument} has {', '.join(map(repr, extra))}, which the spec does not use; it asks for {sorted(wanted) or 'none'}")
+        raise OperandError(
+            f"{argument} has {', '.join(map(repr, extra))}, unused by the spec; it asks for {sorted(wanted) or 'none'}"
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         files.write_file(target, "new")
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.py"]
+
+
+def test_the_file_needs_no_gsa_dsl(gsa: Gsa) -> None:
+    assert gsa("compile", "examples/gated.gsa", "-o", "out", "--backend", "torch", *SHAPE).status == 0
+    code = (
+        "import sys; sys.modules['gsa_dsl'] = None; sys.path.insert(0, 'out')\n"
+        "import torch, gated\n"
+        "q, k, v, z = (torch.randn(1, heads, 9, 16) for heads in (4, 2, 2, 4))\n"
+        "result = gated.attention(q, k, v, {'output': z}, {}, None, 'sparse', None, False)\n"
+        "print(list(result.output.shape))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (result.stdout, result.stderr) == ("[1, 4, 9, 16]\n", "")

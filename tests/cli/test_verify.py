@@ -32,10 +32,10 @@ def test_generated_kernels_are_what_is_verified_without_a_gpu(gsa: Gsa, monkeypa
 
 def test_options_reach_the_verification(gsa: Gsa) -> None:
     shape = ("--heads", "6", "--kv-heads", "3", "--head-dim", "8")
-    precision = ("--dtype", "float64")
+    precision = ("--dtype", "float16")
     ran = gsa("verify", "good.gsa", "--backend", "torch", "--L", "9", "--L", "12", "--json", *precision, *shape)
     assert ran.status == 0, ran.err
-    assert ran.json["dtype"] == "float64"
+    assert ran.json["dtype"] == "float16"
     cases = [row["case"] for row in ran.json["rows"]]
     assert {case["length"] for case in cases} == {9, 12}
     assert {(case["heads"], case["kv_heads"], case["head_dim"]) for case in cases} == {(6, 3, 8)}

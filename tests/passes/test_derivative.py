@@ -90,6 +90,8 @@ def test_canonicalize_keeps_values_and_settles(expr: Scalar, seed: int) -> None:
         (apply("silu", Const(-1.0)), Const(-1.0 / (1.0 + math.e))),
         (apply("where", apply("lt", ONE, ZERO), X, Y), Y),
         (apply("where", apply("lt", X, ZERO), Y, Y), Y),
+        (apply("clamp", Const(4.0), Const(2.0), X), apply("min", Const(4.0), X)),
+        (apply("clamp", Const(4.0), X, Const(3.0)), apply("max", Const(3.0), X)),
         (apply("div", X, ZERO), apply("div", X, ZERO)),
         (apply("log", Const(-1.0)), apply("log", Const(-1.0))),  # undefined: stays as the user wrote it
         (apply("exp", Const(1e4)), apply("exp", Const(1e4))),  # out of range: likewise

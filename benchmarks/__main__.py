@@ -1,0 +1,186 @@
+"""Time compiled specs against SDPA: ``python -m benchmarks examples/gsa.gsa --lengths 8192 32768``.
+
+Forward (inference, selection included) and forward + backward (training, the indexer's loss included), medians of CUDA
+events after warm-up, beside SDPA's flash and cuDNN kernels in the same process. One JSON line a row, and a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import gsa_dsl
+from benchmarks.check import check_rows
+from benchmarks.inputs import Inputs, calibrate, make_inputs, overlap
+from gsa_dsl.compiler import CompiledAttention
+
+RIVALS = {"sdpa flash": SDPBackend.FLASH_ATTENTION, "sdpa cudnn": SDPBackend.CUDNN_ATTENTION}
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def milliseconds(run: Callable[[], Any], repeats: int) -> float:
+    """The median time of ``run`` in ms by CUDA events, after two warm-up calls."""
+    run()
+    run()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(True), torch.cuda.Event(True)
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def peak(run: Callable[[], Any]) -> int:
+    """Bytes at the peak of ``run``, the operands that already exist included."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+def measure(compiled: CompiledAttention, inputs: Inputs, repeats: int) -> dict[str, dict[str, float]]:
+    """forward_ms, both_ms and forward_bytes of the compiled attention and of each rival on the same operands."""
+    rows: dict[str, dict[str, float]] = {}
+
+    def forward() -> None:
+        with torch.no_grad():
+            compiled(inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index)
+
+    leaves = inputs.training()
+    cotangent = torch.randn_like(inputs.query)
+
+    def both() -> None:
+        output, aux = compiled(
+            leaves.query, leaves.key, leaves.value, gates=leaves.gates, index=leaves.index, return_aux=True
+        )
+        targets, grads = [output], [cotangent]
+        if aux.indexer_loss is not None:
+            targets, grads = [*targets, aux.indexer_loss], [*grads, torch.ones_like(aux.indexer_loss)]
+        torch.autograd.backward(targets, grads)
+        for leaf in leaves.leaves():
+            leaf.grad = None
+
+    rows["gsa_dsl"] = _row(forward, both, repeats)
+    for name, backend in RIVALS.items():
+
+        def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+        def dense_forward() -> None:
+            with torch.no_grad():
+                dense(inputs.query, inputs.key, inputs.value)
+
+        def dense_both() -> None:
+            dense(leaves.query, leaves.key, leaves.value).backward(cotangent)
+            for leaf in leaves.leaves():
+                leaf.grad = None
+
+        with sdpa_kernel(backend):
+            rows[name] = _row(dense_forward, dense_both, repeats)
+    return rows
+
+
+def _row(forward: Callable[[], None], both: Callable[[], None], repeats: int) -> dict[str, float]:
+    time = milliseconds(forward, repeats)
+    return {
+        "forward_ms": time,
+        "forward_gib": peak(forward) / 2**30,
+        "both_ms": milliseconds(both, max(repeats // 2, 3)),
+        "both_gib": peak(both) / 2**30,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("specs", nargs="*", type=Path, default=[EXAMPLES / "gsa.gsa"], metavar="FILE")
+    parser.add_argument("--lengths", nargs="+", type=int, default=[8192, 32768])
+    parser.add_argument("--heads", type=int, default=64)
+    parser.add_argument("--kv-heads", type=int, default=4)
+    parser.add_argument("--head-dim", type=int, default=128)
+    parser.add_argument("--overlaps", nargs="+", type=float, default=[0.0, 0.8, 0.93], help="of neighbours' choices")
+    parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a spec's parameter")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append one JSON line a row to FILE")
+    options = parser.parse_args(argv)
+    if not torch.cuda.is_available():
+        print("benchmarks: a CUDA device is needed; this machine has none", file=sys.stderr)
+        return 2
+    params = {
+        name: float(value) if "." in value else int(value) for name, value in (p.split("=") for p in options.param)
+    }
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}, bf16, batch 1")
+    for path in options.specs:
+        compiled = gsa_dsl.compile(
+            path,
+            heads=options.heads,
+            kv_heads=options.kv_heads,
+            head_dim=options.head_dim,
+            backend="triton",
+            params=params,
+        )
+        for length in options.lengths:
+            _bench(compiled, path, length, options)
+    return 0
+
+
+def _bench(compiled: CompiledAttention, path: Path, length: int, options: argparse.Namespace) -> None:
+    wanted = options.overlaps if compiled.meta["index"] is not None else [None]
+    for target in wanted:
+        inputs = make_inputs(compiled, length, calibrate(compiled, length, target) if target else 0.0)
+        actual = None
+        if target is not None:
+            with torch.no_grad():
+                _, aux = compiled(
+                    inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index, return_aux=True
+                )
+            actual = overlap(compiled, aux.selection)
+            del aux
+        error = check_rows(compiled, inputs)
+        rows = measure(compiled, inputs, options.repeats)
+        said = "" if actual is None else f", overlap {actual:.2f}"
+        shape = f"{options.heads}q/{options.kv_heads}kv/{options.head_dim}"
+        print(f"\n{path.name} L={length} {shape}{said} (rows checked, worst error {error:.1e} of the largest output)")
+        for name, row in rows.items():
+            ours = rows["gsa_dsl"]
+            ratio = "" if name == "gsa_dsl" else f"   we are {row['forward_ms'] / ours['forward_ms']:5.2f} x and "
+            ratio += "" if name == "gsa_dsl" else f"{row['both_ms'] / ours['both_ms']:5.2f} x as fast"
+            print(
+                f"  {name:11s} forward {row['forward_ms']:8.2f} ms {row['forward_gib']:6.2f} GiB"
+                f"   forward+backward {row['both_ms']:8.2f} ms {row['both_gib']:6.2f} GiB{ratio}"
+            )
+        if options.json is not None:
+            facts = {
+                "spec": path.name,
+                "params": compiled.recipe["params"],
+                "length": length,
+                "heads": options.heads,
+                "kv_heads": options.kv_heads,
+                "head_dim": options.head_dim,
+                "overlap": actual,
+                "error": error,
+                "device": torch.cuda.get_device_name(),
+                "torch": torch.__version__,
+                "triton": triton.__version__,
+                "rows": rows,
+            }
+            with options.json.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(facts) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
