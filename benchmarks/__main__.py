@@ -33,7 +33,7 @@ def milliseconds(run: Callable[[], Any], repeats: int) -> float:
     run()
     times = []
     for _ in range(repeats):
-        start, end = torch.cuda.Event(True), torch.cuda.Event(True)
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         run()
         end.record()

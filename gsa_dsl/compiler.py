@@ -212,7 +212,7 @@ def compile(
     }
     path = _module_path(recipe, loader.cache_folder(cache_dir))
     if not path.is_file():
-        loader.write_atomically(path, generate(source, values, shape, config, chosen))
+        loader.keep(path, generate(source, values, shape, config, chosen))
     module = loader.load_module(path, interpret=chosen == "interpret")
     return CompiledAttention(path, module, chosen, recipe, source)
 

@@ -129,17 +129,13 @@ class GSAttention(nn.Module):
         if self.rope_base is not None:
             query, key = rotate(query, self.rope_base), rotate(key, self.rope_base)
         gates, index = self._gates(x), self._index(x)
-        # A copy: the update below must not change what the backward pass may still read.
-        ema = None if self.budget_ema is None else self.budget_ema.clone()
 
-        aux: Aux | None = None
+        aux: Aux | None
+        want_aux = self.training or return_aux
+        options = {"gates": gates, "index": index, "ema": self.budget_ema, "phase": self.phase}
         with _without_autocast(x.device.type):
-            if self.training or return_aux:
-                attended, aux = self.compiled(
-                    query, key, value, gates=gates, index=index, ema=ema, phase=self.phase, return_aux=True
-                )
-            else:
-                attended = self.compiled(query, key, value, gates=gates, index=index, ema=ema, phase=self.phase)
+            result = self.compiled(query, key, value, **options, return_aux=want_aux)
+        attended, aux = result if want_aux else (result, None)
         if self.training and aux is not None:
             self.indexer_loss = aux.indexer_loss
             self._update_ema(aux.ema_inputs)

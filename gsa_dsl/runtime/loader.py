@@ -53,6 +53,15 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @cache
+def keep(path: Path, text: str) -> None:
+    """Write a generated module into the cache. Raises OSError that says how to choose another folder."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        what = f"cannot write generated modules to {path.parent} ({error.strerror or error})"
+        raise OSError(error.errno, f"{what}; choose another folder with cache_dir= or ${CACHE_VARIABLE}") from error
+
+
 def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
     """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU.
 

@@ -14,6 +14,24 @@ def tanh(x):
     return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
 
 
+# Unlike tl.maximum and tl.minimum these three pass a NaN on: a NaN score is never selected, so it must stay one.
+
+
+@triton.jit
+def relu(x):
+    return tl.where(x < 0.0, 0.0, x)
+
+
+@triton.jit
+def minimum(x, y):
+    return tl.where((x <= y) | (x != x), x, y)
+
+
+@triton.jit
+def maximum(x, y):
+    return tl.where((x >= y) | (x != x), x, y)
+
+
 @triton.jit
 def silu(x):
     return x / (1.0 + tl.exp(-x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -243,6 +244,7 @@ def test_pickle_round_trip(compiled: Compile) -> None:
     module = _trained(compiled).warmup()
     twin = pickle.loads(pickle.dumps(module))
     assert twin.phase == "warmup"
+    assert twin.indexer_loss is None
     assert twin.compiled.recipe == module.compiled.recipe
     assert torch.equal(twin.eval()(_input()), module.eval()(_input()))
 
@@ -312,6 +314,21 @@ def test_autocast(compiled: Compile, name: str) -> None:
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), _module(compiled, name)(x), atol=0.05, rtol=0.1)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_attention_itself_is_left_out_of_autocast(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, enabled = gsa_dsl.CompiledAttention.__call__, []
+
+    def call(self: gsa_dsl.CompiledAttention, *args: Any, **options: Any) -> Any:
+        enabled.append(torch.is_autocast_enabled("cpu"))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(gsa_dsl.CompiledAttention, "__call__", call)
+    module = _module(compiled, "gsa")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert module(_input()).dtype == torch.bfloat16
+        assert module.eval()(_input()).dtype == torch.bfloat16
+    assert enabled == [False, False]
 
 
 @pytest.mark.parametrize(
