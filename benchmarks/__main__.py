@@ -31,7 +31,7 @@ def milliseconds(run: Callable[[], Any], repeats: int) -> float:
     """The median time of ``run`` in ms by CUDA events, after two warm-up calls."""
     run()
     run()
-    times = []
+    times: list[float] = []
     for _ in range(repeats):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
@@ -120,19 +120,12 @@ def main(argv: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("benchmarks: a CUDA device is needed; this machine has none", file=sys.stderr)
         return 2
-    params = {
-        name: float(value) if "." in value else int(value) for name, value in (p.split("=") for p in options.param)
-    }
+    pairs = (param.split("=") for param in options.param)
+    params = {name: float(value) if "." in value else int(value) for name, value in pairs}
+    shape = {"heads": options.heads, "kv_heads": options.kv_heads, "head_dim": options.head_dim}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}, bf16, batch 1")
     for path in options.specs:
-        compiled = gsa_dsl.compile(
-            path,
-            heads=options.heads,
-            kv_heads=options.kv_heads,
-            head_dim=options.head_dim,
-            backend="triton",
-            params=params,
-        )
+        compiled = gsa_dsl.compile(path, backend="triton", params=params, **shape)
         for length in options.lengths:
             _bench(compiled, path, length, options)
     return 0

@@ -1,4 +1,4 @@
-"""Inputs whose neighbouring queries choose alike, as those of real models do; how alike is set, measured and reported."""
+"""Inputs whose neighbouring queries choose alike, as in real models; how alike is set, measured and reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Inputs:
 
 
 def make_inputs(compiled: CompiledAttention, length: int, memory: float, seed: int = 0) -> Inputs:
-    """Random bf16 operands; the indexer's queries and weights drift along the sequence with a memory of ``memory`` tokens."""
+    """Random bf16 operands; the indexer's queries and weights drift with a memory of ``memory`` tokens."""
     meta = compiled.meta
     generator = torch.Generator("cuda").manual_seed(seed)
 
@@ -69,7 +69,8 @@ def drift(noise: torch.Tensor, memory: float) -> torch.Tensor:
     decay = math.exp(-1.0 / memory)
     frequency = torch.fft.rfftfreq(noise.shape[-1], device=noise.device) * (2 * math.pi)
     gain = math.sqrt(1 - decay**2) / torch.sqrt(1 + decay**2 - 2 * decay * torch.cos(frequency))
-    return torch.fft.irfft(torch.fft.rfft(noise) * gain, n=noise.shape[-1])
+    drifting: torch.Tensor = torch.fft.irfft(torch.fft.rfft(noise) * gain, n=noise.shape[-1])
+    return drifting
 
 
 def overlap(compiled: CompiledAttention, selection: Selection) -> float:
@@ -100,4 +101,4 @@ def calibrate(compiled: CompiledAttention, length: int, wanted: float, steps: in
                 return_aux=True,
             )  # fmt: skip
         low, high = (low, middle) if overlap(compiled, aux.selection) > wanted else (middle, high)
-    return 2.0 ** ((low + high) / 2)
+    return float(2.0 ** ((low + high) / 2))

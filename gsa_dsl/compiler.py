@@ -38,6 +38,16 @@ class Selection:
     length: int
     module: ModuleType
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[batch, length, length], as of the mask."""
+        return self.lists.pos.shape[0], self.length, self.length
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.lists.pos.device
+        return device
+
     def mask(self) -> torch.Tensor:
         """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures."""
         mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
@@ -63,7 +73,7 @@ class Aux:
 
 
 class CompiledAttention:
-    """An attention compiled for one head shape; made by :func:`compile`, called like ``scaled_dot_product_attention``."""
+    """An attention for one head shape, made by :func:`compile` and called like ``scaled_dot_product_attention``."""
 
     def __init__(self, path: Path, module: ModuleType, backend: str, recipe: Mapping[str, Any], source: Source) -> None:
         self.path = path
@@ -108,6 +118,8 @@ class CompiledAttention:
             OperandError: an operand does not fit; the message names it, what it is and what the spec asks.
         """
         gates, index = gates or {}, index or {}
+        if isinstance(selection, Selection) and selection.module is not self._module:
+            selection = selection.mask()  # lists depend on a module's tile sizes, a mask does not
         validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
         if ema is None and self.meta["ema_init"]:
             ema = torch.tensor(self.meta["ema_init"], dtype=torch.float32, device=query.device)
@@ -130,7 +142,7 @@ class CompiledAttention:
         return reference(self.spec, query, key, value, **kwargs)
 
     def module(self, d_model: int, **kwargs: Any) -> GSAttention:
-        """An ``nn.Module`` around this attention: projections, RoPE, gates, indexer; see :class:`gsa_dsl.GSAttention`."""
+        """An ``nn.Module`` around it: projections, RoPE, gates, indexer; see :class:`gsa_dsl.GSAttention`."""
         from gsa_dsl.nn import GSAttention
 
         return GSAttention(self, d_model, **kwargs)
@@ -161,6 +173,12 @@ class CompiledAttention:
         meta = self.meta
         shape = f"heads={meta['heads']}, kv_heads={meta['kv_heads']}, head_dim={meta['head_dim']}"
         return f"CompiledAttention({meta['name']}, {shape}, backend={self.backend!r}, path={str(self.path)!r})"
+
+    def __copy__(self) -> CompiledAttention:
+        return self  # nothing of it ever changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledAttention:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _recompile, (self.recipe,)
@@ -284,7 +302,7 @@ def _backend(backend: str) -> str:
     if backend == "auto":
         return _auto()
     if backend == "triton" and not torch.cuda.is_available():
-        raise ValueError("backend 'triton' needs a CUDA device and none is available; use 'torch', or 'interpret' to debug")
+        raise ValueError("backend 'triton' needs a CUDA device and there is none; use 'torch', or 'interpret' to debug")
     return backend
 
 

@@ -132,9 +132,17 @@ class GSAttention(nn.Module):
 
         aux: Aux | None
         want_aux = self.training or return_aux
-        options = {"gates": gates, "index": index, "ema": self.budget_ema, "phase": self.phase}
         with _without_autocast(x.device.type):
-            result = self.compiled(query, key, value, **options, return_aux=want_aux)
+            result = self.compiled(
+                query,
+                key,
+                value,
+                gates=gates,
+                index=index,
+                ema=self.budget_ema,
+                phase=self.phase,
+                return_aux=want_aux,
+            )
         attended, aux = result if want_aux else (result, None)
         if self.training and aux is not None:
             self.indexer_loss = aux.indexer_loss

@@ -55,8 +55,6 @@ def interpreted_launches() -> Iterator[None]:
             _KEPT.append(self)
         return function(*args, **kwargs)
 
-    patch_tensor = triton_interpreter._patch_lang_tensor
-
     def patch_tensor_index(tensor: Any, scope: Any) -> None:
         # Triton 3.6 makes loop bounds by int(array of one element), which numpy 2.4 refuses; later ones squeeze it.
         patch_tensor(tensor, scope)
@@ -64,6 +62,7 @@ def interpreted_launches() -> Iterator[None]:
 
     # The interpreter keeps its state in triton's own modules, so only one launch may run at a time.
     with _LOCK:
+        patch_tensor = triton_interpreter._patch_lang_tensor
         triton_interpreter._patch_lang_tensor = patch_tensor_index
         jit_call, interpreted_call = JITFunction.__call__, InterpretedFunction.__call__
         scope = triton_interpreter._patch_lang(_anchor)

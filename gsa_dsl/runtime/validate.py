@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -14,6 +14,19 @@ KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 class OperandError(ValueError):
     """A tensor of a call does not fit the compiled attention."""
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """An earlier call's ``aux.selection``; shape [batch, length, length] as its mask would have."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def mask(self) -> torch.Tensor: ...
 
 
 def check_call(
@@ -76,10 +89,10 @@ def check_call(
             _shape(f"index[{name!r}]", index[name], *shapes[name])
         if phase not in ("sparse", "warmup"):
             raise OperandError(f"phase={phase!r}: expected 'sparse' or 'warmup'")
-        if isinstance(selection, torch.Tensor):
-            if selection.dtype is not torch.bool:
-                raise OperandError(f"selection has dtype {selection.dtype}, expected torch.bool [batch, query, key]")
-            _shape("selection", selection, (batch, length, length), "[batch, length, length]")
+        if selection is not None:
+            if phase == "warmup":
+                raise OperandError("selection: phase='warmup' attends to every key, so there is no choice to replace")
+            _selection(selection, query)
     emas = len(meta["ema_init"])
     if ema is not None:
         _tensor("ema", ema)
@@ -115,6 +128,18 @@ def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
         )
 
 
+def _selection(selection: object, query: torch.Tensor) -> None:
+    if isinstance(selection, torch.Tensor) and selection.dtype is not torch.bool:
+        raise OperandError(f"selection has dtype {selection.dtype}, expected torch.bool [batch, query, key]")
+    if not isinstance(selection, (torch.Tensor, Choice)):
+        wanted = "a bool torch.Tensor or an earlier aux.selection"
+        raise OperandError(f"selection is a {type(selection).__name__}, expected {wanted}")
+    if selection.device != query.device:
+        raise OperandError(f"selection is on {selection.device}, expected {query.device} as query")
+    batch, _, length, _ = query.shape
+    _shape("selection", selection, (batch, length, length), "[batch, length, length]")
+
+
 def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = False) -> None:
     _tensor(name, tensor)
     assert isinstance(tensor, torch.Tensor)
@@ -126,7 +151,7 @@ def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = F
         raise OperandError(f"{name} has dtype {tensor.dtype}, expected {wanted}")
 
 
-def _shape(name: str, tensor: torch.Tensor, wanted: tuple[int, ...], letters: str) -> None:
+def _shape(name: str, tensor: torch.Tensor | Choice, wanted: tuple[int, ...], letters: str) -> None:
     if tuple(tensor.shape) != wanted:
         raise OperandError(f"{name} has shape {list(tensor.shape)}, expected {list(wanted)}: {letters}")
 

@@ -22,6 +22,8 @@ INDEXER = """indexer {
 SPECS = {
     "dense": "attention dense { causal }",
     "window": "attention window { causal  always first 2, last 5 }",
+    "recent": "attention recent { causal  always last 9 }",
+    "sinks": "attention sinks { causal  always first 3 }",
     "fixed": f"attention fixed(k = 6) {{ causal  {INDEXER}\n select top k tokens  train indexer with kl }}",
     "relu": """attention relu { causal
       gate value = tanh(linear(x)) per head

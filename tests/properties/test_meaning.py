@@ -247,6 +247,12 @@ def test_a_selection_can_be_used_again(compiled: Compile) -> None:
         torch.testing.assert_close(again, output)
 
 
+@pytest.mark.parametrize("name", ["window", "recent", "sinks"])
+def test_windows_with_and_without_sinks(compiled: Compile, name: str) -> None:
+    report = verify(compiled(name), shapes=[(1, 41)], patterns=("normal",))
+    assert report.ok, str(report)
+
+
 def test_a_key_that_everyone_wants_gets_its_whole_gradient(compiled: Compile) -> None:
     report = verify(compiled("adaptive"), shapes=[(1, 30)], patterns=("hot_key",))
     assert report.ok, str(report)

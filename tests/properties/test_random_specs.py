@@ -37,7 +37,8 @@ def test_every_generated_spec_checks_and_its_reference_is_finite(text: str, shap
 
 
 @pytest.mark.parametrize(
-    ("backend", "longest"), [pytest.param("torch", 70, id="torch"), pytest.param("interpret", 24, id="interpret")]
+    ("backend", "longest"),
+    [pytest.param("torch", 70, id="torch"), pytest.param("interpret", 24, id="interpret", marks=pytest.mark.slow)],
 )
 def test_a_compiled_random_spec_means_what_the_reference_says(
     backend: str, longest: int, tmp_path_factory: pytest.TempPathFactory

@@ -69,7 +69,7 @@ def test_a_compile_from_the_cache_loads_no_compiler(backend: str, tmp_path: Path
         return set(run.stdout.split())
 
     compiler = {"lark", "sympy", "jinja2"}
-    assert loaded() & compiler == {"lark", "jinja2"}  # the first compile needs them: the test can see them
+    assert loaded() & compiler == compiler  # the first compile needs them: the test can see them
     assert not loaded() & compiler
 
 
@@ -116,8 +116,8 @@ def test_whatever_the_text_depends_on_changes_the_file(compile_gsa: Compile, cha
 
 
 def test_the_same_compilation_said_otherwise_is_the_same_file(compile_gsa: Compile) -> None:
-    given = compile_gsa(params={"k_base": 100, "k_max": 200})
-    assert compile_gsa(k_max=200, k_base=100).path == given.path
+    given = compile_gsa(params={"k_base": 100, "k_max": 300})
+    assert compile_gsa(k_max=300, k_base=100).path == given.path
     assert compile_gsa(example("gsa").text, name="gsa.gsa").path == compile_gsa().path
     assert compile_gsa(heads=4, kv_heads=4).path == compile_gsa(heads=4, kv_heads=None).path
 

@@ -55,7 +55,7 @@ def test_tiles_that_make_no_sense(field: str, value: int) -> None:
 
 def test_triton_without_a_gpu_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="needs a CUDA device .* use 'torch', or 'interpret' to debug"):
+    with pytest.raises(ValueError, match=r"needs a CUDA device .* use 'torch', or 'interpret' to debug"):
         compile_dense(tmp_path, backend="triton")
 
 
@@ -76,7 +76,7 @@ def test_auto_says_once_what_it_chose(
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere.gsa"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.gsa"):
         gsa_dsl.compile("nowhere.gsa", heads=2, head_dim=16, backend="torch", cache_dir=tmp_path)
 
 
@@ -138,7 +138,7 @@ def test_what_a_compiled_attention_says_of_itself(tmp_path: Path) -> None:
     assert compiled.spec.name == "dense"
     assert compiled.source == compiled.path.read_text(encoding="utf-8")
     assert compiled.kernels.META is compiled.meta
-    assert "dense, heads=2, kv_heads=1, head_dim=16), backend='torch'" in repr(compiled)
+    assert "dense, heads=2, kv_heads=1, head_dim=16, backend='torch'" in repr(compiled)
     assert compiled.cost() is not None
 
 
