@@ -82,6 +82,7 @@ class CompiledAttention:
         self.meta: dict[str, Any] = module.META
         self._module = module
         self._source = source
+        self._float32: CompiledAttention | None = None
 
     def __call__(
         self,
@@ -121,11 +122,41 @@ class CompiledAttention:
         if isinstance(selection, Selection) and selection.module is not self._module:
             selection = selection.mask()  # lists depend on a module's tile sizes, a mask does not
         validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
+        if query.dtype is torch.float32 and self.backend == "triton" and self.recipe["config"] is None:
+            return self._of_float32()._attend(query, key, value, gates, index, ema, phase, selection, return_aux)
+        return self._attend(query, key, value, gates, index, ema, phase, selection, return_aux)
+
+    def _of_float32(self) -> CompiledAttention:
+        """The same attention with tiles that fit four-byte operands; generated when float32 is first used."""
+        if self._float32 is None:
+            from gsa_dsl.ir.plan import HeadShape
+            from gsa_dsl.passes.schedule import default_config
+
+            shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"])
+            config = default_config(shape, listed=self.meta["index"] is not None, itemsize=4)
+            self._float32 = compile(**{**self.recipe, "config": config})
+        return self._float32
+
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        gates: Mapping[str, torch.Tensor],
+        index: Mapping[str, torch.Tensor],
+        ema: torch.Tensor | None,
+        phase: str,
+        selection: torch.Tensor | Selection | None,
+        return_aux: bool,
+    ) -> Any:
         if ema is None and self.meta["ema_init"]:
             ema = torch.tensor(self.meta["ema_init"], dtype=torch.float32, device=query.device)
         elif ema is not None:
             ema = ema.detach().to(query.device, torch.float32)
-        chosen = selection.lists if isinstance(selection, Selection) else selection
+        chosen: Any = selection
+        if isinstance(selection, Selection):
+            # Lists are laid out for one module's tiles; a choice made by another goes through its mask.
+            chosen = selection.lists if selection.module is self._module else selection.mask()
         result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux)
         if not return_aux:
             return result.output
@@ -204,7 +235,8 @@ def compile(
         heads, kv_heads, head_dim: query heads, key/value heads (default: heads), width of a head.
         backend: 'triton' (CUDA), 'interpret' (the same kernels on the CPU, slow, for debugging), 'torch' (eager, any
             device), or 'auto': triton where CUDA is available, else torch; it logs which.
-        config: tile sizes of the kernels; the planner's default if left out.
+        config: tile sizes of the kernels; if left out, the planner's default (for float32 calls of 'triton', a second
+            module with smaller tiles, generated when the first one is made).
         cache_dir: where the generated module is kept; default ``$GSA_DSL_CACHE_DIR`` or the user's cache folder.
         name: what messages and comments call the spec; default the file's name.
         params: values for the spec's parameters, also accepted as plain keyword arguments.
@@ -214,7 +246,7 @@ def compile(
         ValueError: heads, backend or config make no sense.
         FileNotFoundError: ``spec`` names a file that does not exist.
     """
-    shape = _shape(heads, kv_heads, head_dim)
+    shape = head_shape(heads, kv_heads, head_dim)
     chosen = _backend(backend)
     values = {**(params or {}), **more_params}
     source = _read(spec, name)
@@ -275,7 +307,8 @@ def _read(spec: str | os.PathLike[str], name: str | None) -> Source:
     return Source(name or path.name, read_source(path).text)
 
 
-def _shape(heads: int, kv_heads: int | None, head_dim: int) -> tuple[int, int, int]:
+def head_shape(heads: int, kv_heads: int | None, head_dim: int) -> tuple[int, int, int]:
+    """(heads, kv_heads, head_dim) if kernels can be made for them; ValueError says what is wrong if not."""
     kv_heads = heads if kv_heads is None else kv_heads
     for name, value in (("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -17,18 +17,23 @@ def next_power_of_two(value: int) -> int:
     return 1 << (value - 1).bit_length()
 
 
-def default_config(shape: HeadShape, *, listed: bool) -> KernelConfig:
-    """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16."""
+def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> KernelConfig:
+    """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
+
+    ``itemsize`` is the operands' in bytes: four-byte operands get tiles of half the rows and keys, since shared memory
+    holds the backward's query, output gradient, key and value tiles at once.
+    """
     group = next_power_of_two(shape.group)
+    dim = max(16, next_power_of_two(shape.head_dim))
+    narrow = (dim > 128) + (itemsize > 2)
     most = 16 if listed else 32
-    tile = max(1, min(most, ROWS // group))
+    tile = max(1, min(most, (ROWS >> (itemsize > 2) >> (dim > 128)) // group))
+    tile = max(tile, 16 // group)
     rows = tile * group
-    if rows < 16:
-        tile, rows = 16 // group, 16
-    wide = next_power_of_two(shape.head_dim) > 128
+    keys = max(16, 64 >> narrow)
     return KernelConfig(
         tile=tile,
-        block_keys=32 if wide else 64,
-        backward_keys=32 if wide else 64,
-        backward=Launch(8 if rows >= 128 else 4, 2),
+        block_keys=keys,
+        backward_keys=keys,
+        backward=Launch(8 if rows >= 128 else 4, 2 if narrow < 2 else 1),
     )

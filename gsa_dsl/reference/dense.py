@@ -250,12 +250,9 @@ def _indexer_loss(
 
 def _masked_log_softmax(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Log-softmax over the last axis within ``mask`` (-inf outside), and the logsumexp (-inf for an empty row)."""
-    some = mask.any(-1, keepdim=True)
     x = torch.where(mask, x, -torch.inf)
-    x = torch.where(some, x, 0.0)  # an empty row would otherwise have NaN gradients
     lse = x.logsumexp(-1, keepdim=True)
-    log_p = torch.where(mask, x - lse, -torch.inf)
-    return log_p, torch.where(some, lse, -torch.inf).squeeze(-1)
+    return torch.where(mask, x - lse, -torch.inf), lse.squeeze(-1)
 
 
 def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype) -> Tensor:

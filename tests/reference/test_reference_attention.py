@@ -86,6 +86,22 @@ def test_blocks_of_rows_change_nothing(example: Path, monkeypatch: pytest.Monkey
         torch.testing.assert_close(whole, blocks)
 
 
+def test_a_batch_is_its_sequences_one_by_one_and_its_loss_their_mean() -> None:
+    spec = load_spec(EXAMPLES / "gsa.gsa", {"k_base": 4, "k_min": 2, "k_max": 6})
+    both = make_inputs(spec, batch=2, length=12, heads=2, kv_heads=1, head_dim=4)
+    whole = reference(spec, both.query, both.key, both.value, **both.keywords())
+    losses = []
+    for b in range(2):
+        one = both.replaced({name: x if name == "index.b" else x[b : b + 1] for name, x in both.tensors().items()})
+        alone = reference(spec, one.query, one.key, one.value, **one.keywords())
+        torch.testing.assert_close(whole.output[b : b + 1], alone.output)
+        assert torch.equal(whole.selected[b : b + 1], alone.selected)
+        assert alone.indexer_loss is not None
+        losses.append(alone.indexer_loss)
+    assert whole.indexer_loss is not None
+    torch.testing.assert_close(whole.indexer_loss, torch.stack(losses).mean())
+
+
 def test_inputs_are_left_as_they_were() -> None:
     spec = load_spec(EXAMPLES / "gsa.gsa", {"k_base": 4, "k_min": 2, "k_max": 6})
     inputs = make_inputs(spec, batch=1, length=12, heads=2, kv_heads=1, head_dim=4)

@@ -149,6 +149,18 @@ def test_the_loss_is_the_divergence_of_attention_from_the_indexer_averaged_over_
     assert result.indexer_loss.item() == pytest.approx(expected)
 
 
+def test_the_loss_is_taken_to_the_mean_of_the_heads() -> None:
+    spec = load_spec(f"attention test {{ causal {INDEXER} select top 2 tokens train indexer with kl }}")
+    key = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 2, 1)
+    query = torch.tensor([0.0, 1.0], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 2, 1)  # (1/2, 1/2), (1/4, 3/4)
+    index = {"q": torch.ones(1, 1, 2, 1), "k": torch.zeros(1, 2, 1)}  # (1/2, 1/2)
+    result = reference(spec, query, key, key, index=index)
+    p = 3 / 8
+    expected = 0.5 * (p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5))
+    assert result.indexer_loss is not None
+    assert result.indexer_loss.item() == pytest.approx(expected)
+
+
 def test_the_loss_covers_the_selected_keys_in_sparse_and_every_key_in_warmup() -> None:
     clauses = "select top 1 tokens train indexer with kl"
     sparse, warm = run(clauses, [0, math.log(3)]), run(clauses, [0, math.log(3)], phase="warmup")

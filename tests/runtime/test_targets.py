@@ -1,0 +1,107 @@
+"""Every generated kernel compiles for four kinds of GPU, none of which need be there, and fits its shared memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gsa_dsl.compiler import generate
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.runtime.loader import load_module, write_atomically
+from gsa_dsl.runtime.targets import SHARED_LIMIT, TARGETS, KernelReport, compile_for
+from tests.codegen.generated import EXAMPLES, PARAMS, example
+
+# Compile time grows with the tiles; these still have whole matrix instructions.
+SMALL = KernelConfig(
+    tile=8, block_keys=32, backward_keys=32, score_rows=32, score_keys=32, strip=2, scan_keys=128, list_keys=64
+)
+ATTENTION = ("attend_fwd_kernel", "attend_bwd_query_kernel", "attend_bwd_key_kernel")
+MATRIX = {"sm_80": {"mma"}, "sm_90": {"wgmma", "mma"}, "sm_100": {"tcgen05", "mma"}, "gfx942": {"mfma"}}
+
+
+def reports(
+    folder: Path, name: str, target: str, shape: tuple[int, int, int], config: KernelConfig | None
+) -> list[KernelReport]:
+    """Compile every kernel of an example for ``target`` in bfloat16."""
+    path = folder / f"{name}.py"
+    write_atomically(path, generate(example(name), PARAMS[name], shape, config, "triton"))
+    return list(compile_for(load_module(path), target))
+
+
+@pytest.fixture(autouse=True)
+def own_triton_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing an earlier run compiled answers for this one."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_kernel_compiles_and_fits(name: str, target: str, tmp_path: Path) -> None:
+    found = reports(tmp_path, name, target, (8, 2, 64), SMALL)
+    assert len({(report.kernel, report.variant) for report in found}) == len(found)
+    assert not [report for report in found if not report.fits]
+    assert all(report.target == target for report in found)
+    kernels = {report.kernel for report in found}
+    assert set(ATTENTION) <= kernels
+    assert ("indexer_loss_kernel" in kernels) is (name in ("dsa", "gsa", "sparse_only"))
+    for report in found:
+        if report.kernel in ATTENTION:
+            assert report.matrix, f"{report.kernel} has no matrix instruction"
+            assert set(report.matrix) <= MATRIX[target]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gsa", "dense"])
+def test_at_full_size_hopper_uses_its_wide_matrix_instruction(name: str, tmp_path: Path) -> None:
+    found = reports(tmp_path, name, "sm_90", (64, 4, 128), None)
+    assert not [report for report in found if not report.fits]
+    attention = [report for report in found if report.kernel in ATTENTION]
+    assert {report.kernel for report in attention} == set(ATTENTION)
+    for report in attention:
+        assert "wgmma" in report.matrix, f"{report.kernel}({report.variant}) has {report.matrix}"
+    variants = {report.variant for report in attention if report.kernel == "attend_fwd_kernel"}
+    assert len(variants) == (4 if name == "gsa" else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_80", "gfx942"])
+def test_the_default_tiles_fit_the_smaller_memories(target: str, tmp_path: Path) -> None:
+    assert not [report for report in reports(tmp_path, "dense", target, (64, 4, 128), None) if not report.fits]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((6, 1, 80), "bf16"), ((4, 4, 16), "fp16"), ((2, 2, 32), "fp32"), ((3, 3, 33), "bf16")],
+    ids=str,
+)
+def test_other_shapes_and_types_compile(shape: tuple[int, int, int], dtype: str, tmp_path: Path) -> None:
+    path = tmp_path / "gated.py"
+    write_atomically(path, generate(example("gated"), {}, shape, None, "triton"))
+    found = list(compile_for(load_module(path), "sm_90", dtype))
+    assert {report.kernel for report in found} >= set(ATTENTION)
+    assert all(report.fits for report in found)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_report_knows_its_limit(target: str) -> None:
+    assert SHARED_LIMIT[target] % 1024 == 0
+    fitting = KernelReport("k", "", target, SHARED_LIMIT[target], ())
+    assert fitting.fits
+    assert not KernelReport("k", "", target, SHARED_LIMIT[target] + 1, ()).fits
+
+
+def test_a_kernel_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
+    from triton.compiler.errors import CompilationError
+
+    path = tmp_path / "broken.py"
+    path.write_text(
+        "import triton\nimport triton.language as tl\n\n"
+        "LAUNCH = {'broken_kernel': {'num_warps': 4, 'num_stages': 1}}\n\n"
+        "@triton.jit\ndef broken_kernel(q_ptr, length):\n    tl.store(q_ptr, tl.arange(0, 3))\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(CompilationError, match="power of 2"):
+        list(compile_for(load_module(path), "sm_90"))
