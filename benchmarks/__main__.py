@@ -52,55 +52,55 @@ def peak(run: Callable[[], Any]) -> int:
 
 
 def measure(compiled: CompiledAttention, inputs: Inputs, repeats: int) -> dict[str, dict[str, float]]:
-    """forward_ms, both_ms and forward_bytes of the compiled attention and of each rival on the same operands."""
-    rows: dict[str, dict[str, float]] = {}
+    """Times and peak memory of the compiled attention and of each rival, on the same operands."""
+    query, key, value = inputs.query, inputs.key, inputs.value
 
-    def forward() -> None:
-        with torch.no_grad():
-            compiled(inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index)
+    def attend(x: Inputs, aux: bool) -> Any:
+        return compiled(x.query, x.key, x.value, gates=x.gates, index=x.index, return_aux=aux)
+
+    def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+    # Inference first, while nothing but the operands is in memory.
+    rows = {"gsa_dsl": _forward(lambda: attend(inputs, aux=False), repeats)}
+    for name, backend in RIVALS.items():
+        with sdpa_kernel(backend):
+            rows[name] = _forward(lambda: dense(query, key, value), repeats)
 
     leaves = inputs.training()
-    cotangent = torch.randn_like(inputs.query)
+    cotangent = torch.randn_like(query)
 
-    def both() -> None:
-        output, aux = compiled(
-            leaves.query, leaves.key, leaves.value, gates=leaves.gates, index=leaves.index, return_aux=True
-        )
-        targets, grads = [output], [cotangent]
-        if aux.indexer_loss is not None:
-            targets, grads = [*targets, aux.indexer_loss], [*grads, torch.ones_like(aux.indexer_loss)]
-        torch.autograd.backward(targets, grads)
-        for leaf in leaves.leaves():
-            leaf.grad = None
+    def train() -> None:
+        output, aux = attend(leaves, aux=True)
+        if aux.indexer_loss is None:
+            torch.autograd.backward([output], [cotangent])
+        else:
+            torch.autograd.backward([output, aux.indexer_loss], [cotangent, torch.ones_like(aux.indexer_loss)])
 
-    rows["gsa_dsl"] = _row(forward, both, repeats)
+    def train_dense() -> None:
+        torch.autograd.backward([dense(leaves.query, leaves.key, leaves.value)], [cotangent])
+
+    rows["gsa_dsl"] |= _training(train, leaves, repeats)
     for name, backend in RIVALS.items():
-
-        def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-
-        def dense_forward() -> None:
-            with torch.no_grad():
-                dense(inputs.query, inputs.key, inputs.value)
-
-        def dense_both() -> None:
-            dense(leaves.query, leaves.key, leaves.value).backward(cotangent)
-            for leaf in leaves.leaves():
-                leaf.grad = None
-
         with sdpa_kernel(backend):
-            rows[name] = _row(dense_forward, dense_both, repeats)
+            rows[name] |= _training(train_dense, leaves, repeats)
     return rows
 
 
-def _row(forward: Callable[[], None], both: Callable[[], None], repeats: int) -> dict[str, float]:
-    time = milliseconds(forward, repeats)
-    return {
-        "forward_ms": time,
-        "forward_gib": peak(forward) / 2**30,
-        "both_ms": milliseconds(both, max(repeats // 2, 3)),
-        "both_gib": peak(both) / 2**30,
-    }
+def _forward(run: Callable[[], Any], repeats: int) -> dict[str, float]:
+    with torch.no_grad():
+        time = milliseconds(run, repeats)
+        return {"forward_ms": time, "forward_gib": peak(run) / 2**30}
+
+
+def _training(run: Callable[[], Any], leaves: Inputs, repeats: int) -> dict[str, float]:
+    def step() -> None:
+        run()
+        for leaf in leaves.leaves():
+            leaf.grad = None
+
+    time = milliseconds(step, max(repeats // 2, 3))
+    return {"both_ms": time, "both_gib": peak(step) / 2**30}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -58,7 +58,8 @@ class Selection:
 class Aux:
     """What a call returns beside the output.
 
-    lse: [batch, heads, length] float32, natural logarithm of the softmax normaliser over the attended keys.
+    lse: [batch, heads, length] float32, natural logarithm of the softmax normaliser over the attended keys
+        (float64 for float64 operands, as the loss).
     budget: [batch, length] int32, keys chosen per query beside the forced ones; None without an indexer or in warm-up.
     indexer_loss: 0-d float32, mean over queries of the KL; None unless the spec says ``train indexer with kl``.
     ema_inputs: [emas] float32, this call's mean of each ``ema(...)``; None where the spec has none.

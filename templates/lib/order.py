@@ -7,6 +7,7 @@ import triton.language as tl
 @triton.jit
 def rank_of(score):
     """The 32-bit rank of a float32 score: larger score, larger rank; NaN and infinities have rank 0."""
+    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores
     bits = score.to(tl.int32, bitcast=True)
     flipped = tl.where(bits < 0, ~bits, bits | -2147483648)
     finite = tl.abs(score) < float("inf")

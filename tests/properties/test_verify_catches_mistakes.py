@@ -149,13 +149,12 @@ def test_a_wrong_result_is_named(change: Change, expected: str) -> None:
     assert expected in blame(run(Fake(change)))
 
 
-def drop_best(result: ReferenceResult) -> Tensor:
-    """The selection with the best key of the last row exchanged for one that was left out."""
+def worse_key(result: ReferenceResult) -> Tensor:
+    """The selection with the best key of the last row, beside the forced ones, exchanged for the worst."""
     assert result.scores is not None
     mask = result.selected.clone()
-    last = result.scores[0, -1].nan_to_num(-torch.inf)
-    mask[0, -1, last.argmax()] ^= True
-    mask[0, -1, torch.where(mask[0, -1], torch.inf, last).argmin()] = True
+    scores = result.scores[0, -1, :-2]
+    mask[0, -1, scores.argmax()], mask[0, -1, scores.argmin()] = False, True
     return mask
 
 
@@ -181,7 +180,7 @@ def later_of_equals(result: ReferenceResult) -> Tensor:
 @pytest.mark.parametrize(
     "mask",
     [
-        drop_best,
+        worse_key,
         later_of_equals,
         lambda r: r.selected.roll(1, -1) & torch.ones_like(r.selected).tril(),
         lambda r: torch.ones_like(r.selected).tril(),
@@ -192,6 +191,12 @@ def later_of_equals(result: ReferenceResult) -> Tensor:
 )
 def test_a_wrong_selection_is_seen(mask: Callable[[ReferenceResult], Tensor]) -> None:
     assert "selection" in blame(run(Fake(mask=mask), "ties"))
+
+
+def test_a_worse_key_is_seen_among_scores_that_all_differ() -> None:
+    (row,) = (row for row in run(Fake(mask=worse_key)).failures if row.quantity == "selection")
+    assert "scores clearly more" in row.note
+    assert row.error > row.allowed
 
 
 def test_a_selection_without_a_choice_is_not_mistaken_for_agreement() -> None:
