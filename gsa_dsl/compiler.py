@@ -158,6 +158,8 @@ class CompiledAttention:
         if isinstance(selection, Selection):
             # Lists are laid out for one module's tiles; a choice made by another goes through its mask.
             chosen = selection.lists if selection.module is self._module else selection.mask()
+        elif selection is not None:
+            chosen = selection.tril()  # whatever a mask says of later keys, a query does not see them
         result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux)
         if not return_aux:
             return result.output

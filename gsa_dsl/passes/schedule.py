@@ -20,14 +20,16 @@ def next_power_of_two(value: int) -> int:
 def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
-    ``itemsize`` is the operands' in bytes: four-byte operands get tiles of half the rows and keys, since shared memory
+    ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory
     holds the backward's query, output gradient, key and value tiles at once.
     """
     group = next_power_of_two(shape.group)
     dim = max(16, next_power_of_two(shape.head_dim))
     narrow = (dim > 128) + (itemsize > 2)
+    # Float32 products are split in three on their way, so wide heads need half the rows once more.
+    halvings = (dim > 128) + (itemsize > 2) + (itemsize > 2 and dim > 64)
     most = 16 if listed else 32
-    tile = max(1, min(most, (ROWS >> (itemsize > 2) >> (dim > 128)) // group))
+    tile = max(1, min(most, (ROWS >> halvings) // group))
     tile = max(tile, 16 // group)
     rows = tile * group
     keys = max(16, 64 >> narrow)

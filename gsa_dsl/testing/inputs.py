@@ -96,6 +96,9 @@ def make_inputs(
 ) -> Inputs:
     """Inputs for ``spec``, the same for a seed on every device.
 
+    The indexer's queries and keys lie on a grid on which their dot products are exact in every dtype: a derivative that
+    jumps, as that of relu at 0, would otherwise differ by which side rounding puts a product on.
+
     Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
     that many scores are equal in every precision. ``hot_key``: every query wants key 0. ``nan`` poisons one query and
     two keys of the indexer. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
@@ -128,6 +131,8 @@ def make_inputs(
             "b": (count,),
         }
         index = {name: draw(*shapes[name]) for name in spec.indexer.tensors}
+        for name in ("q", "k"):
+            index[name] = _on_grid(index[name])
     _arrange(pattern, qkv, index, generator)
 
     def place(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -135,6 +140,11 @@ def make_inputs(
 
     inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None)
     return dataclasses.replace(inputs, ema=_state(spec, inputs, typical=pattern != "constant"))
+
+
+def _on_grid(x: Tensor) -> Tensor:
+    """Eighths between -4 and 4: six bits, so that sums of up to 2^14 products fit the 24 of a float32."""
+    return (x * 8).round().clamp(-32, 32) / 8
 
 
 def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], generator: torch.Generator) -> None:

@@ -44,7 +44,7 @@ BUDGETS = {
     "all": "select top 200 tokens",
     "by score": "budget[t] = clamp(4 + max(score[t]) + min(score[t]), 0, 9)\n  select top budget tokens",
     "forced": "select top 5 tokens\n  always first 3, last 4",
-    "first": "select top 3 tokens\n  always first 70",
+    "first": "select top 3 tokens\n  always first 25",
     "last": "budget[t] = clamp(max(score[t]), 0, 6)\n  select top budget tokens\n  always last 17",
 }
 Compile = Callable[..., gsa_dsl.CompiledAttention]
@@ -90,7 +90,7 @@ def check(attention: gsa_dsl.CompiledAttention, scores: Tensor) -> None:
 @st.composite
 def score_tables(draw: st.DrawFn) -> Tensor:
     """Few distinct values, hence many ties; constant rows; values that are no numbers."""
-    length = draw(st.sampled_from((1, 5, 16, 17, 33, 70)))
+    length = draw(st.sampled_from((1, 5, 17, 40)))
     numbers = draw(st.sampled_from(((0.0,), (0.0, 1.0), (-2.0, -1.0, 0.25, 3.0), (-(2.0**20), 2.0**-20, 5.5, 1.0))))
     others = draw(st.sampled_from(((), ("nan",), ("nan", "inf", "-inf"))))
     values = torch.tensor([*numbers, *(CODES[name] for name in others)])
@@ -107,7 +107,7 @@ def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, backen
     attention = compiled(BUDGETS[budget], backend)
 
     @settings(
-        max_examples=40 if backend == "torch" else 6,
+        max_examples=40 if backend == "torch" else 3,
         derandomize=True,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
@@ -123,20 +123,22 @@ def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, backen
 @pytest.mark.parametrize("budget", ["some", "half", "forced"])
 def test_long_rows_are_exact_too(compiled: Compile, budget: str, backend: str) -> None:
     """Long enough beside ``sample`` that the kernels guess a bracket first; ties, trends and outliers break guesses."""
-    length = DIM
+    position = torch.arange(DIM)
     generator = torch.Generator().manual_seed(3)
-    tables = {
-        "normal": torch.randn((1, length, length), generator=generator),
-        "ties": torch.randint(0, 3, (1, length, length), generator=generator).float(),
-        "rising": torch.arange(length).float().expand(1, length, length).clone(),
-        "falling": -torch.arange(length).float().expand(1, length, length).clone(),
-        "constant": torch.full((1, length, length), 1.5),
-        "between the samples": (torch.arange(length) % 4 != 0).float().expand(1, length, length).clone(),
-    }
-    tables["no numbers"] = tables["normal"].clone()
-    tables["no numbers"][:, :, ::3] = CODES["nan"]
-    for table in tables.values():
-        check(compiled(BUDGETS[budget], backend), table)
+    normal = torch.randn((DIM, DIM), generator=generator)
+    few = torch.randint(0, 3, (DIM, DIM), generator=generator).float()
+    rows = (
+        normal,
+        few,
+        position.expand(DIM, DIM),
+        -position.expand(DIM, DIM),
+        torch.full((DIM, DIM), 1.5),
+        (position % 4 != 0).expand(DIM, DIM),  # what no sample sees
+        torch.where(position % 3 == 0, CODES["nan"], normal),
+    )
+    scores = torch.stack([rows[t % len(rows)][t].float() for t in range(DIM)])
+    tiles = KernelConfig(**{**_fields(TILES), "scan_keys": 64})
+    check(compiled(BUDGETS[budget], backend, tiles), scores[None])
 
 
 @pytest.mark.parametrize("backend", ["torch", "interpret"])
@@ -198,26 +200,23 @@ GSA = (ROOT / "examples" / "gsa.gsa").read_text(encoding="utf-8")
 
 
 def gsa_inputs(attention: gsa_dsl.CompiledAttention, length: int, **options: Any) -> Any:
-    return make_inputs(attention.spec, batch=2, length=length, heads=2, kv_heads=1, head_dim=16, **options)
+    return make_inputs(attention.spec, batch=1, length=length, heads=2, kv_heads=1, head_dim=16, **options)
 
 
-@pytest.mark.parametrize("length", [64, 81])
-def test_several_chunks_are_one_chunk(compiled: Compile, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+def test_several_chunks_are_one_chunk(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     attention = compiled(GSA, "interpret", **PARAMS["gsa"])
-    x = gsa_inputs(attention, length, pattern="ties").requires_grad_()
+    length = 75
+    x = gsa_inputs(attention, length, pattern="ties")
     module = attention.kernels
 
-    def run() -> tuple[Any, ...]:
+    def run() -> tuple[Tensor, ...]:
         output, aux = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True)
-        x.zero_grad()
-        torch.autograd.backward([output, aux.indexer_loss], [torch.ones_like(output), torch.tensor(1.0)])
-        fields = (output, aux.lse, aux.budget, aux.ema_inputs, aux.indexer_loss, aux.selection.mask())
-        return *fields, *x.gradients().values()
+        return output, aux.lse, aux.budget, aux.ema_inputs, aux.indexer_loss, aux.selection.mask()
 
-    assert module.chunk_rows(2, length) >= length
+    assert module.chunk_rows(1, length) >= length
     whole = run()
     monkeypatch.setattr(module, "WORKSPACE", 1)
-    assert module.chunk_rows(2, length) == 32
+    assert module.chunk_rows(1, length) == 32
     for one, other in zip(whole, run(), strict=True):
         assert torch.equal(one, other)
 
@@ -227,9 +226,9 @@ def test_streaming_gives_what_training_gives_bit_for_bit(
     compiled: Compile, monkeypatch: pytest.MonkeyPatch, workspace: int
 ) -> None:
     attention = compiled(GSA, "interpret", **PARAMS["gsa"])
-    x = gsa_inputs(attention, 81)
+    x = gsa_inputs(attention, 70)
     monkeypatch.setattr(attention.kernels, "WORKSPACE", workspace)
-    streamed = []
+    streamed: list[Any] = []
     stream = attention.kernels.stream
     monkeypatch.setattr(attention.kernels, "stream", lambda *args: streamed.append(args) or stream(*args))
     x.requires_grad_()
@@ -261,7 +260,7 @@ def test_torch_in_chunks_is_torch_in_one(compiled: Compile, monkeypatch: pytest.
         )
 
     whole = run()
-    monkeypatch.setattr(attention.kernels, "CHUNK", 7 * 2 * 2 * 50)
+    monkeypatch.setattr(attention.kernels, "CHUNK", 7 * 2 * 50)
     for one, other in zip(whole, run(), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-6 if one.dtype is torch.float32 else 1e-10, atol=1e-10)
 
