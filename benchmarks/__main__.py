@@ -138,9 +138,9 @@ def _bench(compiled: CompiledAttention, path: Path, length: int, options: argpar
         actual = None
         if target is not None:
             with torch.no_grad():
-                _, aux = compiled(
+                aux = compiled(
                     inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index, return_aux=True
-                )
+                )[1]
             actual = overlap(compiled, aux.selection)
             del aux
         error = check_rows(compiled, inputs)

@@ -67,6 +67,8 @@ def _context(plan: Plan) -> dict[str, object]:
         "dim_padded": plan.shape.head_dim != max(16, next_power_of_two(plan.shape.head_dim)),
         "index_padded": score is not None and score.dim != max(16, next_power_of_two(score.dim)),
         "windowed": not plan.listed and bool(plan.first or plan.last),
+        # Sinks without an indexer: keys that every later query sees.
+        "far": not plan.listed and bool(plan.first),
         "uses": uses,
         "partial_names": partial_names,
         "readers": {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -104,7 +104,14 @@ def interpreted(folder: Path, exprs: list[Scalar], values: dict[str, Tensor]) ->
 
 
 def test_the_triton_text_has_the_value_of_the_expression(tmp_path_factory: pytest.TempPathFactory) -> None:
-    @settings(max_examples=4, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    # Shrinking would take the interpreter minutes.
+    @settings(
+        max_examples=4,
+        phases=(Phase.explicit, Phase.generate),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(exprs=st.lists(expressions(depth=3), min_size=12, max_size=24), seed=SEEDS)
     def check(exprs: list[Scalar], seed: int) -> None:
         every_op = [Apply(op.name, tuple(_arguments(op.name, op.arity))) for op in OPS.values() if not op.boolean]
