@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import TypeGuard
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.emit import emit_torch, emit_triton
+from gsa_dsl.compiler import plan_of
+from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.testing.strategies import specs
 from tests.codegen.generated import EXAMPLES, ROOT, example, module_text, plan_of_example
 from tests.conftest import Golden
 
@@ -175,6 +179,16 @@ def test_other_shapes_are_clean_too(
     text = emit_triton(plan) if dialect == "triton" else emit_torch(plan)
     _ruff("check", "--isolated", "--select", "F,E9", "-", text=text)
     _ruff("format", "--isolated", "--diff", "--line-length", "120", "-", text=text)
+
+
+@needs_ruff
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=specs())
+def test_modules_of_random_specs_are_clean(text: str) -> None:
+    plan = plan_of(Source("variant.gsa", text), {}, (4, 2, 16))
+    for module in (emit_triton(plan), emit_torch(plan)):
+        _ruff("check", "--isolated", "--select", "F,E9", "-", text=module)
+        _ruff("format", "--isolated", "--diff", "--line-length", "120", "-", text=module)
 
 
 def _ruff(*arguments: str, text: str) -> None:

@@ -122,7 +122,9 @@ def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, backen
     run()
 
 
-@pytest.mark.parametrize("budget", ["select top 100 tokens", BUDGETS["half"], BUDGETS["forced"]])
+@pytest.mark.parametrize(
+    "budget", ["select top 100 tokens", f"{BUDGETS['half']}\n  always first 3, last 4"], ids=["100", "half"]
+)
 def test_long_rows_are_exact_too(compiled: Compile, monkeypatch: pytest.MonkeyPatch, budget: str) -> None:
     """So many scores that a sample of them brackets the threshold; ties, trends and outliers break such guesses."""
     length, dim = 400, 512
