@@ -124,9 +124,7 @@ def meta(plan: Plan) -> dict[str, object]:
         "kv_heads": plan.shape.kv_heads,
         "head_dim": plan.shape.head_dim,
         "gates": gates,
-        "index": None
-        if score is None
-        else {"heads": score.heads, "dim": score.dim, "tensors": list(score.tensors)},
+        "index": None if score is None else {"heads": score.heads, "dim": score.dim, "tensors": list(score.tensors)},
         "budget_most": None if budget is None else budget.most,
         "ema_decay": [] if budget is None else list(budget.ema_decay),
         "ema_init": [] if budget is None else list(budget.ema_init),

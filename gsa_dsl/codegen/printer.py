@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gsa_dsl.ir.nodes import Apply, Const, Input, Scalar, inputs, walk
@@ -29,6 +29,7 @@ _INFIX = {
     "div": ("/", 3),
 }
 _NEG_LEVEL, _ATOM_LEVEL = 4, 5
+_LINE = 109  # columns that an indented ``return`` leaves
 
 TRITON = Dialect(
     "triton",
@@ -83,7 +84,10 @@ class Printed:
 
 
 def print_scalars(exprs: tuple[Scalar, ...], dialect: Dialect, prefix: str = "x") -> Printed:
-    """Print several expressions over the same inputs together, so that they share their common parts."""
+    """Print several expressions over the same inputs together, so that they share their common parts.
+
+    What would not fit a line (of a function's body, with its ``return``) is named too, the longest part first.
+    """
     uses: Counter[Scalar] = Counter()
     seen: set[Scalar] = set()
 
@@ -98,12 +102,26 @@ def print_scalars(exprs: tuple[Scalar, ...], dialect: Dialect, prefix: str = "x"
         count(expr)
     names: dict[Scalar, str] = {}
     assignments: list[tuple[str, str]] = []
+
+    def name(node: Scalar) -> None:
+        text = _text(node, dialect, names)[0]
+        names[node] = f"{prefix}{len(assignments)}"
+        assignments.append((names[node], text))
+
+    def shorten(parts: tuple[Scalar, ...], line: Callable[[], str]) -> None:
+        while len(line()) > _LINE:
+            unnamed = [part for part in parts if isinstance(part, Apply) and part not in names]
+            if not unnamed:
+                break
+            name(max(unnamed, key=lambda part: len(_text(part, dialect, names)[0])))
+
     for expr in exprs:
         for node in walk(expr):
-            if isinstance(node, Apply) and uses[node] > 1 and node not in names:
-                text = _text(node, dialect, names)[0]
-                names[node] = f"{prefix}{len(assignments)}"
-                assignments.append((names[node], text))
+            if isinstance(node, Apply) and node not in names:
+                shorten(node.args, lambda node=node: _text(node, dialect, names)[0])  # type: ignore[misc]
+                if uses[node] > 1:
+                    name(node)
+    shorten(exprs, lambda: ", ".join(_text(expr, dialect, names)[0] for expr in exprs))
     return Printed(tuple(assignments), tuple(_text(expr, dialect, names)[0] for expr in exprs))
 
 

@@ -148,7 +148,10 @@ def test_a_shared_part_is_named_once(exprs: list[Scalar]) -> None:
     assigned = [name for name, _ in printed.assignments]
     assert len(set(assigned)) == len(assigned)
     read = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
-    assert all(read[name] >= 2 for name in assigned)
+    # a name that is read once is there because the line would have been too long
+    once = [text for name, text in printed.assignments if read[name] < 2]
+    assert not once or len(printed.text) > 100
+    assert all(len(line) <= 120 for line in function_text("f", printed).splitlines())
     # and each name is assigned before it is read
     for i, (_, value) in enumerate(printed.assignments):
         names = {node.id for node in ast.walk(ast.parse(value)) if isinstance(node, ast.Name)}

@@ -278,7 +278,7 @@ def test_an_indexer_of_more_heads_than_are_unrolled(compiled: Compile) -> None:
 def test_other_reductions_over_index_heads(compiled: Compile, reduction: str, heads: int) -> None:
     text = f"""attention a {{ causal
       indexer {{ heads {heads}  dim 16  keys shared
-        score[t, s] = tanh({reduction}(j) w[t, j] * q[t, j] . k[s] / dim) + (sum(j) sigmoid(b[j])) }}
+        score[t, s] = tanh({reduction}(j) w[t, j] * q[t, j] . k[s] / dim) * (sum(j) sigmoid(b[j])) }}
       select top 6 tokens  train indexer with kl }}"""
     attention = compiled(text)
     agree(attention, inputs_of(attention, length=19, batch=1))

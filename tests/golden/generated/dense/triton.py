@@ -46,6 +46,8 @@ SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+# Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
+PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
 
 
 # [dense.gsa:2] attention dense {
@@ -96,7 +98,7 @@ def attend_fwd_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
-        logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
         logits = tl.where(sees, logits, float("-inf"))
         better = tl.maximum(best, tl.max(logits, 1))
         # A row that has seen no key yet has no maximum to subtract.
@@ -105,7 +107,7 @@ def attend_fwd_kernel(
         shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         norm = norm * shrink + tl.sum(p, 1)
         best = better
 
@@ -181,11 +183,11 @@ def attend_bwd_query_kernel(
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dq += tl.dot(ds, k, input_precision="ieee")
+        dq += tl.dot(ds, k, input_precision=PRECISION)
     o_off = batch * stride_ob + head[:, None] * stride_oh + t[:, None].to(tl.int64) * stride_ol + d[None, :]
     tl.store(dq_ptr + o_off, (dq * SCALE).to(dq_ptr.dtype.element_ty), mask=inside)
 
@@ -214,8 +216,9 @@ def attend_bwd_key_kernel(
     head = kv * GROUP + row % GROUP_PAD
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
+    begin = block * BACKWARD_KEYS // TILE
     end = tl.cdiv(length, TILE)
-    for tile in range(block * BACKWARD_KEYS // TILE, end):
+    for tile in range(begin, end):
         t = tile * TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
@@ -227,12 +230,12 @@ def attend_bwd_key_kernel(
         lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
         delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
         sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
+        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)

@@ -50,6 +50,8 @@ SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+# Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
+PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
 INDEX_HEADS = tl.constexpr(64)
 INDEX_DIM = tl.constexpr(128)
 INDEX_PAD = tl.constexpr(128)
@@ -71,22 +73,28 @@ REPEAT = tl.constexpr(1)  # a matrix instruction has at least 16 rows
 @triton.jit
 def rank_of(score):
     """The 32-bit rank of a float32 score: larger score, larger rank; NaN and infinities have rank 0."""
+    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores
     bits = score.to(tl.int32, bitcast=True)
     flipped = tl.where(bits < 0, ~bits, bits | -2147483648)
     finite = tl.abs(score) < float("inf")
     return tl.where(finite, flipped, 0)
 
 
+@triton.jit
+def relu(x):
+    return tl.where(x < 0.0, 0.0, x)
+
+
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
 @triton.jit
 def score_term0(dot, w):
-    return w * tl.maximum(dot, 0.0)
+    return w * relu(dot)
 
 
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
 @triton.jit
 def score_term0_grad(dot, w):
-    return w * tl.where(dot > 0.0, 1.0, 0.0), tl.maximum(dot, 0.0)
+    return w * tl.where(dot > 0.0, 1.0, 0.0), relu(dot)
 
 
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
@@ -108,7 +116,7 @@ def score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj):
     acc0 = tl.full((q_off.shape[0], k.shape[1]), 0.0, tl.float32)
     for j in range(INDEX_HEADS):
         q = tl.load(iq_ptr + q_off + j * stride_iqj, mask=row_ok[:, None], other=0.0)
-        dot = tl.dot(q, k, input_precision="ieee")
+        dot = tl.dot(q, k, input_precision=PRECISION)
         w = tl.load(iw_ptr + w_off + j * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
         acc0 += score_term0(dot, w)
     return acc0
@@ -350,7 +358,7 @@ def attend_fwd_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=(real | LISTED)[None, :], other=0.0)
-        logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
         logits = tl.where(sees, logits, float("-inf"))
         better = tl.maximum(best, tl.max(logits, 1))
         # A row that has seen no key yet has no maximum to subtract.
@@ -359,7 +367,7 @@ def attend_fwd_kernel(
         shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         norm = norm * shrink + tl.sum(p, 1)
         best = better
 
@@ -443,14 +451,14 @@ def attend_bwd_query_kernel(
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         k = tl.load(k_ptr + k_off, mask=(real | LISTED)[:, None], other=0.0)
         v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dq += tl.dot(ds, k, input_precision="ieee")
+        dq += tl.dot(ds, k, input_precision=PRECISION)
         if LISTED:
-            dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-            dk = tl.dot(tl.trans(ds), q, input_precision="ieee") * SCALE
+            dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+            dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION) * SCALE
             grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
             add = real[:, None]
             tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem="relaxed")
@@ -483,8 +491,9 @@ def attend_bwd_key_kernel(
     head = kv * GROUP + row % GROUP_PAD
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
+    begin = block * BACKWARD_KEYS // TILE
     end = tl.cdiv(length, TILE)
-    for tile in range(block * BACKWARD_KEYS // TILE, end):
+    for tile in range(begin, end):
         t = tile * TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
@@ -496,12 +505,12 @@ def attend_bwd_key_kernel(
         lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
         delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
         sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
+        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -510,15 +519,18 @@ def attend_bwd_key_kernel(
 
 # [dsa.gsa:11] train indexer with kl
 @triton.jit
-def head_grad(up0, q, w, ik):
+def head_grad(up0, q, w, ik, live):
     """Through one index head: gradients of its keys, queries, weights from those of its term, ``up``."""
-    dot = tl.dot(q, ik, input_precision="ieee")
+    dot = tl.dot(q, ik, input_precision=PRECISION)
+    # A score that is not finite has no gradient, and 0 * NaN must not make one.
+    q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)
+    ik = tl.where(tl.abs(ik.to(tl.float32)) < float("inf"), ik, 0.0)
     ddot0, dw0 = score_term0_grad(dot, w)
-    ddot = up0 * ddot0
-    dw = up0 * dw0
+    ddot = tl.where(live, up0 * ddot0, 0.0)
+    dw = tl.where(live, up0 * dw0, 0.0)
     ddot = ddot.to(ik.dtype)
-    dik = tl.dot(tl.trans(ddot), q, input_precision="ieee")
-    diq = tl.dot(ddot, tl.trans(ik), input_precision="ieee")
+    dik = tl.dot(tl.trans(ddot), q, input_precision=PRECISION)
+    diq = tl.dot(ddot, tl.trans(ik), input_precision=PRECISION)
     return dik, diq, tl.sum(dw, 1)
 
 
@@ -586,7 +598,7 @@ def indexer_loss_kernel(
             k_off = batch * stride_kb + kv * stride_kh + s[None, :].to(tl.int64) * stride_kl + d[:, None]
             k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
             lse = tl.load(lse_ptr + (batch * HEADS + head) * length + t, mask=row_ok, other=0.0) * LOG2E
-            logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+            logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
             p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
             target += tl.sum(tl.reshape(p, (TILE, GROUP_PAD, BACKWARD_KEYS)), 1)
         target = tl.broadcast_to(target[:, None, :] * (1.0 / HEADS), (TILE, REPEAT, BACKWARD_KEYS))
@@ -602,14 +614,15 @@ def indexer_loss_kernel(
         log_p = tl.where(finite, score, 0.0) * (1.0 / TEMPERATURE) - log_norm[:, None]
         positive = sees & (target > 0.0)
         loss += tl.sum(tl.where(positive, target * (tl.log(tl.where(positive, target, 1.0)) - log_p), 0.0), 1)
-        dscore = tl.where(sees & finite, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
+        live = sees & finite
+        dscore = tl.where(live, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
         up0 = score_outer_grad(acc0)
         up0 = up0 * dscore
         dik = tl.zeros((BACKWARD_KEYS, INDEX_PAD), tl.float32)
         for j in range(INDEX_HEADS):
             q = tl.load(iq_ptr + iq_off + j * stride_iqj, mask=(ti < length)[:, None], other=0.0)
             w = tl.load(iw_ptr + iw_off + j * stride_iwj, mask=ti < length, other=0.0).to(tl.float32)[:, None]
-            dik_j, diq_j, diw_j = head_grad(up0, q, w, ik)
+            dik_j, diq_j, diw_j = head_grad(up0, q, w, ik, live)
             dik += dik_j
             # Only this program writes these rows: the additions have one order, too many heads for registers.
             diq_off = ((batch * INDEX_HEADS + j) * length + ti[:, None]) * INDEX_DIM + di[None, :]
@@ -872,10 +885,9 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         elif selection is not None:
             lists, selector = (selection if isinstance(selection, Lists) else lists_from_mask(selection)), None
         else:
+            streaming = not want_all and not needs_grad(query, key, value)
             with torch.no_grad():
-                lists = None
                 selector = Selector(iq, ik, iw, length)
-                streaming = not want_all and not needs_grad(query, key, value)
                 if streaming:
                     return stream(query, key, value, selector)
                 lists = empty_lists(batch, triton.cdiv(length, TILE.value), length, query.device)

@@ -35,9 +35,9 @@ class Result(NamedTuple):
     """What ``attention`` returns; a field is None where the spec or the call does not ask for it."""
 
     output: torch.Tensor  # like query
-    lse: torch.Tensor  # [batch, heads, length] float32, natural logarithm
+    lse: torch.Tensor  # [batch, heads, length] float32 (float64 for float64), natural logarithm
     budget: torch.Tensor | None = None  # [batch, length] int32, keys chosen per query
-    indexer_loss: torch.Tensor | None = None  # 0-d float32
+    indexer_loss: torch.Tensor | None = None  # 0-d float32 (float64 for float64)
     ema_inputs: torch.Tensor | None = None  # [emas] float32, this step's values
     lists: "Lists | None" = None
 
@@ -54,11 +54,11 @@ def wide(x):
 
 
 def minimum(x, y):
-    return torch.where(x <= y, x, y)
+    return torch.where((x <= y) | (x != x), x, y)
 
 
 def maximum(x, y):
-    return torch.where(x >= y, x, y)
+    return torch.where((x >= y) | (x != x), x, y)
 
 
 def clamp(x, low, high):
@@ -114,5 +114,5 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     # [gated.gsa:4] gate output = sigmoid(linear(x))  per element
     z0 = wide(gates["output"])
     output = output * output_gate(z0)
-    result = Result(output.to(query.dtype), torch.cat(lses, 2).float())
+    result = Result(output.to(query.dtype), torch.cat(lses, 2))
     return result

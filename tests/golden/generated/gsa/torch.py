@@ -41,9 +41,9 @@ class Result(NamedTuple):
     """What ``attention`` returns; a field is None where the spec or the call does not ask for it."""
 
     output: torch.Tensor  # like query
-    lse: torch.Tensor  # [batch, heads, length] float32, natural logarithm
+    lse: torch.Tensor  # [batch, heads, length] float32 (float64 for float64), natural logarithm
     budget: torch.Tensor | None = None  # [batch, length] int32, keys chosen per query
-    indexer_loss: torch.Tensor | None = None  # 0-d float32
+    indexer_loss: torch.Tensor | None = None  # 0-d float32 (float64 for float64)
     ema_inputs: torch.Tensor | None = None  # [emas] float32, this step's values
     lists: "Lists | None" = None
 
@@ -60,11 +60,11 @@ def wide(x):
 
 
 def minimum(x, y):
-    return torch.where(x <= y, x, y)
+    return torch.where((x <= y) | (x != x), x, y)
 
 
 def maximum(x, y):
-    return torch.where(x >= y, x, y)
+    return torch.where((x >= y) | (x != x), x, y)
 
 
 def clamp(x, low, high):
@@ -102,11 +102,16 @@ def budget(ema0, row_var):
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
-def scores(q, k, w, b):
-    """Scores [batch, queries, keys] of a chunk of queries."""
+def scores(q, k, w, b, live=None):
+    """Scores [batch, queries, keys] of a chunk of queries; where not ``live``, any finite value without gradient."""
+    if live is not None:
+        # 0 * NaN is NaN: what must not pass a gradient on must not be NaN either.
+        q, k, w = (torch.where(x.isfinite(), x, 0.0) for x in (q, k, w))
     dot = torch.einsum("bjtd,bsd->bjts", wide(q), wide(k))
+    if live is not None:
+        dot = torch.where(live[:, None], dot, 0.0)
     w = wide(w)[..., None]
-    b = wide(b)[:, None, None]
+    b = wide(b)[None, :, None, None]
     acc0 = score_term0(dot, w, b).sum(1)
     return score_outer(acc0)
 
@@ -129,7 +134,7 @@ def choose(score, t, state):
     k = torch.where(wanted.isnan(), float(BUDGET_MOST), wanted).floor().clamp_max(BUDGET_MOST).to(torch.int64)
     k = torch.minimum(k, candidates)
     ranked = score.masked_fill(~contest, float("-inf"))
-    best = ranked.topk(min(BUDGET_MOST, ranked.shape[-1]), -1).values
+    best = ranked.topk(max(1, min(BUDGET_MOST, ranked.shape[-1])), -1).values
     limit = best.gather(-1, (k - 1).clamp_min(0)[..., None])
     above = contest & (ranked > limit)
     tied = contest & (ranked == limit)
@@ -180,8 +185,9 @@ def divergence(query, key, value, sees, iq, ik, iw, ib):
     """KL [batch, queries] of the head-averaged attention against the softmax of the scores, on the keys seen."""
     with torch.no_grad():
         target = attend(query, key, value, sees)[2].mean(1)
-    score = scores(iq, ik, iw, ib)
-    score = torch.where(score.isfinite(), score, 0.0) / TEMPERATURE
+        live = scores(iq, ik, iw, ib).isfinite()
+    score = scores(iq, ik, iw, ib, live)
+    score = torch.where(live, score, 0.0) / TEMPERATURE
     log_p = score.masked_fill(~sees, float("-inf")).log_softmax(-1)
     positive = sees & (target > 0)
     ratio = torch.where(positive, target, 1.0).log() - torch.where(positive, log_p, 0.0)
@@ -235,7 +241,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     # [gsa.gsa:6] gate output = sigmoid(linear(x) + 0.5)  per element
     z0 = wide(gates["output"])
     output = output * output_gate(z0)
-    result = Result(output.to(query.dtype), torch.cat(lses, 2).float())
+    result = Result(output.to(query.dtype), torch.cat(lses, 2))
     if budgets:
         result = result._replace(budget=torch.cat(budgets, 1))
         result = result._replace(ema_inputs=torch.cat(followed, 2).mean((1, 2)).float())
@@ -243,5 +249,5 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         most = max(pos.shape[-1] for pos in kept)
         result = result._replace(lists=Lists(torch.cat([pad(pos, most) for pos in kept], 1)))
     if losses:
-        result = result._replace(indexer_loss=torch.cat(losses, 1).mean().float())
+        result = result._replace(indexer_loss=torch.cat(losses, 1).mean())
     return result

@@ -55,6 +55,8 @@ SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+# Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
+PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
 GATE_ROWS = tl.constexpr(64)
 INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
@@ -77,6 +79,7 @@ REPEAT = tl.constexpr(1)  # a matrix instruction has at least 16 rows
 @triton.jit
 def rank_of(score):
     """The 32-bit rank of a float32 score: larger score, larger rank; NaN and infinities have rank 0."""
+    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores
     bits = score.to(tl.int32, bitcast=True)
     flipped = tl.where(bits < 0, ~bits, bits | -2147483648)
     finite = tl.abs(score) < float("inf")
@@ -93,6 +96,16 @@ def score_of(rank):
 @triton.jit
 def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def minimum(x, y):
+    return tl.where((x <= y) | (x != x), x, y)
+
+
+@triton.jit
+def maximum(x, y):
+    return tl.where((x >= y) | (x != x), x, y)
 
 
 # [gsa.gsa:5] gate value  = sigmoid(linear(x))        per element
@@ -157,20 +170,20 @@ def ema0_input(row_var):
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
 def budget(ema0, row_var):
-    return tl.minimum(tl.maximum(8.0 * ema0 / row_var, 2.0), 12.0)
+    return minimum(maximum(8.0 * ema0 / row_var, 2.0), 12.0)
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
-    dot = tl.dot(q0, k, input_precision="ieee")
+    dot = tl.dot(q0, k, input_precision=PRECISION)
     acc0 = score_term0(dot, w0, b0)
-    dot = tl.dot(q1, k, input_precision="ieee")
+    dot = tl.dot(q1, k, input_precision=PRECISION)
     acc0 += score_term0(dot, w1, b1)
-    dot = tl.dot(q2, k, input_precision="ieee")
+    dot = tl.dot(q2, k, input_precision=PRECISION)
     acc0 += score_term0(dot, w2, b2)
-    dot = tl.dot(q3, k, input_precision="ieee")
+    dot = tl.dot(q3, k, input_precision=PRECISION)
     acc0 += score_term0(dot, w3, b3)
     return acc0
 
@@ -492,7 +505,7 @@ def attend_fwd_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=(real | LISTED)[None, :], other=0.0)
-        logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
         logits = tl.where(sees, logits, float("-inf"))
         better = tl.maximum(best, tl.max(logits, 1))
         # A row that has seen no key yet has no maximum to subtract.
@@ -501,7 +514,7 @@ def attend_fwd_kernel(
         shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         norm = norm * shrink + tl.sum(p, 1)
         best = better
 
@@ -602,14 +615,14 @@ def attend_bwd_query_kernel(
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         k = tl.load(k_ptr + k_off, mask=(real | LISTED)[:, None], other=0.0)
         v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dq += tl.dot(ds, k, input_precision="ieee")
+        dq += tl.dot(ds, k, input_precision=PRECISION)
         if LISTED:
-            dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-            dk = tl.dot(tl.trans(ds), q, input_precision="ieee") * SCALE
+            dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+            dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION) * SCALE
             grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
             add = real[:, None]
             tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem="relaxed")
@@ -642,8 +655,9 @@ def attend_bwd_key_kernel(
     head = kv * GROUP + row % GROUP_PAD
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
+    begin = block * BACKWARD_KEYS // TILE
     end = tl.cdiv(length, TILE)
-    for tile in range(block * BACKWARD_KEYS // TILE, end):
+    for tile in range(begin, end):
         t = tile * TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
@@ -655,12 +669,12 @@ def attend_bwd_key_kernel(
         lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
         delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
         sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
+        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -669,16 +683,19 @@ def attend_bwd_key_kernel(
 
 # [gsa.gsa:16] train indexer with kl
 @triton.jit
-def head_grad(up0, q, w, b, ik):
+def head_grad(up0, q, w, b, ik, live):
     """Through one index head: gradients of its keys, queries, weights, bias from those of its term, ``up``."""
-    dot = tl.dot(q, ik, input_precision="ieee")
+    dot = tl.dot(q, ik, input_precision=PRECISION)
+    # A score that is not finite has no gradient, and 0 * NaN must not make one.
+    q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)
+    ik = tl.where(tl.abs(ik.to(tl.float32)) < float("inf"), ik, 0.0)
     ddot0, dw0, db0 = score_term0_grad(dot, w, b)
-    ddot = up0 * ddot0
-    dw = up0 * dw0
-    db = up0 * db0
+    ddot = tl.where(live, up0 * ddot0, 0.0)
+    dw = tl.where(live, up0 * dw0, 0.0)
+    db = tl.where(live, up0 * db0, 0.0)
     ddot = ddot.to(ik.dtype)
-    dik = tl.dot(tl.trans(ddot), q, input_precision="ieee")
-    diq = tl.dot(ddot, tl.trans(ik), input_precision="ieee")
+    dik = tl.dot(tl.trans(ddot), q, input_precision=PRECISION)
+    diq = tl.dot(ddot, tl.trans(ik), input_precision=PRECISION)
     return dik, diq, tl.sum(dw, 1), tl.sum(db)
 
 
@@ -770,7 +787,7 @@ def indexer_loss_kernel(
             k_off = batch * stride_kb + kv * stride_kh + s[None, :].to(tl.int64) * stride_kl + d[:, None]
             k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
             lse = tl.load(lse_ptr + (batch * HEADS + head) * length + t, mask=row_ok, other=0.0) * LOG2E
-            logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+            logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
             p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
             target += tl.sum(tl.reshape(p, (TILE, GROUP_PAD, BACKWARD_KEYS)), 1)
         target = tl.broadcast_to(target[:, None, :] * (1.0 / HEADS), (TILE, REPEAT, BACKWARD_KEYS))
@@ -786,26 +803,27 @@ def indexer_loss_kernel(
         log_p = tl.where(finite, score, 0.0) * (1.0 / TEMPERATURE) - log_norm[:, None]
         positive = sees & (target > 0.0)
         loss += tl.sum(tl.where(positive, target * (tl.log(tl.where(positive, target, 1.0)) - log_p), 0.0), 1)
-        dscore = tl.where(sees & finite, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
+        live = sees & finite
+        dscore = tl.where(live, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
         up0 = score_outer_grad(acc0)
         up0 = up0 * dscore
         dik = tl.zeros((BACKWARD_KEYS, INDEX_PAD), tl.float32)
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q0, w0, b0, ik)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q0, w0, b0, ik, live)
         dik += dik_j
         diq0 += diq_j
         diw0 += diw_j
         dib0 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q1, w1, b1, ik)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q1, w1, b1, ik, live)
         dik += dik_j
         diq1 += diq_j
         diw1 += diw_j
         dib1 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q2, w2, b2, ik)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q2, w2, b2, ik, live)
         dik += dik_j
         diq2 += diq_j
         diw2 += diw_j
         dib2 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q3, w3, b3, ik)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q3, w3, b3, ik, live)
         dik += dik_j
         diq3 += diq_j
         diw3 += diw_j
@@ -1125,10 +1143,9 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         elif selection is not None:
             lists, selector = (selection if isinstance(selection, Lists) else lists_from_mask(selection)), None
         else:
+            streaming = not want_all and not needs_grad(query, key, value, z0)
             with torch.no_grad():
-                lists = None
                 selector = Selector(iq, ik, iw, ib, ema, length)
-                streaming = not want_all and not needs_grad(query, key, value, z0)
                 if streaming:
                     return stream(query, key, value, z0, selector)
                 lists = empty_lists(batch, triton.cdiv(length, TILE.value), length, query.device)

@@ -46,6 +46,8 @@ SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+# Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
+PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
 FIRST = tl.constexpr(2)
 LAST = tl.constexpr(8)
 
@@ -101,7 +103,7 @@ def attend_fwd_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
-        logits = tl.dot(q, k, input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
         logits = tl.where(sees, logits, float("-inf"))
         better = tl.maximum(best, tl.max(logits, 1))
         # A row that has seen no key yet has no maximum to subtract.
@@ -110,7 +112,7 @@ def attend_fwd_kernel(
         shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         norm = norm * shrink + tl.sum(p, 1)
         best = better
 
@@ -186,11 +188,11 @@ def attend_bwd_query_kernel(
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dq += tl.dot(ds, k, input_precision="ieee")
+        dq += tl.dot(ds, k, input_precision=PRECISION)
     o_off = batch * stride_ob + head[:, None] * stride_oh + t[:, None].to(tl.int64) * stride_ol + d[None, :]
     tl.store(dq_ptr + o_off, (dq * SCALE).to(dq_ptr.dtype.element_ty), mask=inside)
 
@@ -201,9 +203,9 @@ def attend_bwd_key_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl,
-    length,
+    length, grad_rows, FAR: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one block of keys and values over all queries that see it, when keys are a range."""
+    """Gradient of one block of keys and values over queries that see it, when keys are a range."""
     block = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = tl.program_id(1) % KV_HEADS
@@ -219,10 +221,14 @@ def attend_bwd_key_kernel(
     head = kv * GROUP + row % GROUP_PAD
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
-    end = tl.cdiv(length, TILE)
-    near = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)
-    end = tl.where(block * BACKWARD_KEYS < FIRST, end, near)
-    for tile in range(block * BACKWARD_KEYS // TILE, end):
+    begin = block * BACKWARD_KEYS // TILE
+    end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)
+    if FAR:
+        # Every later query sees the first keys: far too many for one program, so each takes a share of them.
+        share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))
+        begin = end + tl.program_id(2) * share
+        end = tl.minimum(begin + share, tl.cdiv(length, TILE))
+    for tile in range(begin, end):
         t = tile * TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
@@ -234,13 +240,14 @@ def attend_bwd_key_kernel(
         lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
         delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
         sees = row_ok[:, None] & (s[None, :] <= t[:, None]) & ((s[None, :] < FIRST) | (s[None, :] > t[:, None] - LAST))
-        logits = tl.dot(q, tl.trans(k), input_precision="ieee") * SCALE_LOG2
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
-        dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision="ieee")
-    grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
+        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+    slot = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64)
+    grad_off = (slot * grad_rows + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
     tl.store(dv_ptr + grad_off, dv, mask=store)
@@ -331,10 +338,22 @@ class Attend(torch.autograd.Function):
             *steps, *strides(dq, 3), length,
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
-        attend_bwd_key_kernel[(triton.cdiv(length, BACKWARD_KEYS.value), batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dk, dv, *steps, length,
+        blocks = triton.cdiv(length, BACKWARD_KEYS.value)
+        attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value, 1)](
+            query, key, value, dout, lse, delta, dk, dv, *steps, length, length, FAR=False,
             **LAUNCH["attend_bwd_key_kernel"],
         )  # fmt: skip
+        # The first keys again, for the queries beyond their neighbours: shares of them apart, added up in a fixed order.
+        blocks = triton.cdiv(min(FIRST.value, length), BACKWARD_KEYS.value)
+        shares = min(triton.cdiv(tiles, 32), 64)
+        parts = torch.empty((2, shares, batch, KV_HEADS.value, blocks * BACKWARD_KEYS.value, dim), **grad)
+        attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value, shares)](
+            query, key, value, dout, lse, delta, *parts, *steps, length, parts.shape[4], FAR=True,
+            **LAUNCH["attend_bwd_key_kernel"],
+        )  # fmt: skip
+        count = min(FIRST.value, length)
+        dk[:, :, :count] += parts[0, :, :, :, :count].sum(0)
+        dv[:, :, :count] += parts[1, :, :, :, :count].sum(0)
         return dq, dk.to(key.dtype), dv.to(value.dtype)
 
 
