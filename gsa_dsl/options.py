@@ -21,9 +21,10 @@ class Launch:
 class KernelConfig:
     """Tile sizes of the generated kernels. All are powers of two.
 
-    ``tile``: neighbouring queries handled together (1..32); ``block_keys``: keys per step of an attention kernel;
-    ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program walks;
-    ``scan_keys``: scores per step of the selection; ``sample``: scores whose order brackets a row's threshold; ``workspace_mib``: memory for a chunk of scores.
+    ``tile``: neighbouring queries handled together (1..32); ``block_keys``, ``backward_keys``: keys per step of the
+    attention kernels; ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program
+    walks; ``scan_keys``, ``list_keys``: scores per step of the selection; ``sample``: scores whose order brackets a
+    row's threshold; ``workspace_mib``: memory for a chunk of scores.
     """
 
     tile: int = 8

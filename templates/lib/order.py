@@ -1,4 +1,4 @@
-"""Scores as unsigned integers in the same order, so that selection can count digits. 0 marks a score nobody may choose."""
+"""Scores as unsigned integers in the same order, so that selection can count digits; 0: nobody may choose it."""
 
 import triton
 import triton.language as tl

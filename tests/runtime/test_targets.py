@@ -66,8 +66,8 @@ def test_at_full_size_hopper_uses_its_wide_matrix_instruction(name: str, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["sm_80", "gfx942"])
-def test_the_default_tiles_fit_the_smaller_memories(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
+def test_the_default_tiles_fit_elsewhere_too(target: str, tmp_path: Path) -> None:
     assert not [report for report in reports(tmp_path, "dense", target, (64, 4, 128), None) if not report.fits]
 
 
