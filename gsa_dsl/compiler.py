@@ -120,8 +120,6 @@ class CompiledAttention:
             OperandError: an operand does not fit; the message names it, what it is and what the spec asks.
         """
         gates, index = gates or {}, index or {}
-        if isinstance(selection, Selection) and selection.module is not self._module:
-            selection = selection.mask()  # lists depend on a module's tile sizes, a mask does not
         validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
         if query.dtype is torch.float32 and self.backend == "triton" and self.recipe["config"] is None:
             return self._of_float32()._attend(query, key, value, gates, index, ema, phase, selection, return_aux)
@@ -135,7 +133,7 @@ class CompiledAttention:
 
             shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"])
             config = default_config(shape, listed=self.meta["index"] is not None, itemsize=4)
-            self._float32 = compile(**{**self.recipe, "config": config})
+            self._float32 = compile(**{**self.recipe, "config": config, "cache_dir": self.path.parent.parent})
         return self._float32
 
     def _attend(
@@ -156,7 +154,7 @@ class CompiledAttention:
             ema = ema.detach().to(query.device, torch.float32)
         chosen: Any = selection
         if isinstance(selection, Selection):
-            # Lists are laid out for one module's tiles; a choice made by another goes through its mask.
+            # Lists are laid out for one module's tiles; a choice made by another module goes through its mask.
             chosen = selection.lists if selection.module is self._module else selection.mask()
         elif selection is not None:
             chosen = selection.tril()  # whatever a mask says of later keys, a query does not see them

@@ -74,7 +74,7 @@ def _compile(
         # As in a real launch: torch's memory and the strides of rows are multiples of 16.
         if param.name.endswith("_ptr") or param.name.startswith("stride_") or param.name in ("width", "list_width"):
             attributes[(position,)] = [["tt.divisibility", 16]]
-    options = module.LAUNCH[name]
+    options = (module.LAUNCH | module.LAUNCH_BLACKWELL if target == "sm_100" else module.LAUNCH)[name]
     compiled = triton_compile(
         ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
         target=TARGETS[target],

@@ -31,6 +31,8 @@ LAUNCH = {
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
 }
+# Blackwell keeps more of a product's operands in shared memory.
+LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
 
 HEADS = tl.constexpr(4)
 KV_HEADS = tl.constexpr(2)
@@ -78,7 +80,7 @@ def attend_fwd_kernel(
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -131,7 +133,7 @@ def attend_bwd_prepare_kernel(
     """delta = sum over d of (d loss / d attention output) * output."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     head = kv * GROUP + row % GROUP_PAD
     t = tile * TILE + row // GROUP_PAD
@@ -156,7 +158,7 @@ def attend_bwd_query_kernel(
     """Gradient of one tile of queries."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -203,7 +205,7 @@ def attend_bwd_key_kernel(
     """Gradient of one block of keys and values over all queries that see it, when keys are a range."""
     block = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     s = block * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
     real = s < length
     d = tl.arange(0, DIM_PAD)
@@ -260,6 +262,12 @@ class Lists(NamedTuple):
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+
+
+def launch(kernel, x):
+    """The launch options of a kernel on the device of ``x``."""
+    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
 def strides(x, n):
@@ -329,7 +337,7 @@ class Attend(torch.autograd.Function):
         )  # fmt: skip
         attend_bwd_key_kernel[(triton.cdiv(length, BACKWARD_KEYS.value), batch * KV_HEADS.value)](
             query, key, value, dout, lse, delta, dk, dv, *steps, length,
-            **LAUNCH["attend_bwd_key_kernel"],
+            **launch("attend_bwd_key_kernel", query),
         )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype)
 

@@ -174,7 +174,8 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     run = (lambda f, *args: checkpoint(f, *args, use_reentrant=False)) if rows < length else (lambda f, *args: f(*args))
     positions = torch.arange(length, device=query.device)
     outputs, lses = [], []
-    budgets, kept, losses = [], [], []
+    budgets, kept = [], []
+    losses = []
     given = mask_from_lists(selection, length) if isinstance(selection, Lists) else selection
     for first in range(0, length, rows):
         end = min(first + rows, length)

@@ -40,6 +40,8 @@ LAUNCH = {
     "list_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
 }
+# Blackwell keeps more of a product's operands in shared memory.
+LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
 
 HEADS = tl.constexpr(4)
 KV_HEADS = tl.constexpr(2)
@@ -231,7 +233,7 @@ def score_kernel(
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
 def radix_select(rank_ptr, begin, end, need):
-    """(the need-th largest rank of begin .. end, how many of just that rank make up the need); there are enough ranks."""
+    """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
     prefix = 0
     digits = tl.arange(0, 256)
     # Eight bits a pass: ``prefix`` grows into the rank looked for, ``need`` is what is still wanted of it.
@@ -403,7 +405,7 @@ def value_gate_fwd_kernel(
 ):  # fmt: skip
     """out = v * gate(z), one block of positions of one kv head; done once, so that the attention reads gated values."""
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    head = tl.program_id(1) % KV_HEADS
+    head = (tl.program_id(1) % KV_HEADS).to(tl.int64)
     t = tl.program_id(0) * GATE_ROWS + tl.arange(0, GATE_ROWS)
     d = tl.arange(0, DIM_PAD)
     inside = (t < length)[:, None]
@@ -426,7 +428,7 @@ def value_gate_bwd_kernel(
 ):  # fmt: skip
     """Gradients of value and gate from that of the gated value."""
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    head = tl.program_id(1) % KV_HEADS
+    head = (tl.program_id(1) % KV_HEADS).to(tl.int64)
     t = tl.program_id(0) * GATE_ROWS + tl.arange(0, GATE_ROWS)
     d = tl.arange(0, DIM_PAD)
     inside = (t < length)[:, None]
@@ -472,12 +474,12 @@ def attend_fwd_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, raw_ptr, z0_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_ob, stride_oh, stride_ol, stride_z0b, stride_z0h, stride_z0l,
-    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,SAVE_RAW: tl.constexpr,
+    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, SAVE_RAW: tl.constexpr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = first_tile + tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -546,7 +548,7 @@ def attend_bwd_prepare_kernel(
     """delta = sum over d of (d loss / d attention output) * output, and the gradients of the output gate."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     head = kv * GROUP + row % GROUP_PAD
     t = tile * TILE + row // GROUP_PAD
@@ -580,7 +582,7 @@ def attend_bwd_query_kernel(
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -642,7 +644,7 @@ def attend_bwd_key_kernel(
     """Gradient of one block of keys and values over all queries that see it, when keys are a range."""
     block = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     s = block * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
     real = s < length
     d = tl.arange(0, DIM_PAD)
@@ -780,7 +782,8 @@ def indexer_loss_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
         sees = sees & row_ok[:, None]
         target = tl.zeros((TILE, BACKWARD_KEYS), tl.float32)
-        for kv in range(0, KV_HEADS):
+        for group in range(0, KV_HEADS):
+            kv = batch * 0 + group  # 64 bits, as offsets may pass 2^31
             head = kv * GROUP + row % GROUP_PAD
             q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
             q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
@@ -867,6 +870,12 @@ class Lists(NamedTuple):
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+
+
+def launch(kernel, x):
+    """The launch options of a kernel on the device of ``x``."""
+    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
 def strides(x, n):
@@ -1055,7 +1064,7 @@ class Attend(torch.autograd.Function):
             blocks = triton.cdiv(length, BACKWARD_KEYS.value)
             attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value)](
                 query, key, value, dout, lse, delta, dk, dv, *steps, length,
-                **LAUNCH["attend_bwd_key_kernel"],
+                **launch("attend_bwd_key_kernel", query),
             )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype), None, *dzs
 

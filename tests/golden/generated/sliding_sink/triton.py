@@ -31,6 +31,8 @@ LAUNCH = {
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
 }
+# Blackwell keeps more of a product's operands in shared memory.
+LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
 
 HEADS = tl.constexpr(4)
 KV_HEADS = tl.constexpr(2)
@@ -83,7 +85,7 @@ def attend_fwd_kernel(
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -136,7 +138,7 @@ def attend_bwd_prepare_kernel(
     """delta = sum over d of (d loss / d attention output) * output."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     head = kv * GROUP + row % GROUP_PAD
     t = tile * TILE + row // GROUP_PAD
@@ -161,7 +163,7 @@ def attend_bwd_query_kernel(
     """Gradient of one tile of queries."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -208,7 +210,7 @@ def attend_bwd_key_kernel(
     """Gradient of one block of keys and values over queries that see it, when keys are a range."""
     block = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     s = block * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
     real = s < length
     d = tl.arange(0, DIM_PAD)
@@ -224,7 +226,7 @@ def attend_bwd_key_kernel(
     begin = block * BACKWARD_KEYS // TILE
     end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)
     if FAR:
-        # Every later query sees the first keys: far too many for one program, so each takes a share of them.
+        # Every later query sees the first keys: too many for one program, so each takes a share.
         share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))
         begin = end + tl.program_id(2) * share
         end = tl.minimum(begin + share, tl.cdiv(length, TILE))
@@ -271,6 +273,12 @@ class Lists(NamedTuple):
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+
+
+def launch(kernel, x):
+    """The launch options of a kernel on the device of ``x``."""
+    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
 def strides(x, n):
@@ -341,15 +349,15 @@ class Attend(torch.autograd.Function):
         blocks = triton.cdiv(length, BACKWARD_KEYS.value)
         attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value, 1)](
             query, key, value, dout, lse, delta, dk, dv, *steps, length, length, FAR=False,
-            **LAUNCH["attend_bwd_key_kernel"],
+            **launch("attend_bwd_key_kernel", query),
         )  # fmt: skip
-        # The first keys again, for the queries beyond their neighbours: shares of them apart, added up in a fixed order.
+        # The first keys again, for the queries beyond their neighbours: in shares, added up in a fixed order.
         blocks = triton.cdiv(min(FIRST.value, length), BACKWARD_KEYS.value)
         shares = min(triton.cdiv(tiles, 32), 64)
         parts = torch.empty((2, shares, batch, KV_HEADS.value, blocks * BACKWARD_KEYS.value, dim), **grad)
         attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value, shares)](
             query, key, value, dout, lse, delta, *parts, *steps, length, parts.shape[4], FAR=True,
-            **LAUNCH["attend_bwd_key_kernel"],
+            **launch("attend_bwd_key_kernel", query),
         )  # fmt: skip
         count = min(FIRST.value, length)
         dk[:, :, :count] += parts[0, :, :, :, :count].sum(0)

@@ -35,6 +35,8 @@ LAUNCH = {
     "list_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
 }
+# Blackwell keeps more of a product's operands in shared memory.
+LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
 
 HEADS = tl.constexpr(4)
 KV_HEADS = tl.constexpr(2)
@@ -171,7 +173,7 @@ def score_kernel(
 # [sparse_only.gsa:10] select top k tokens
 @triton.jit
 def radix_select(rank_ptr, begin, end, need):
-    """(the need-th largest rank of begin .. end, how many of just that rank make up the need); there are enough ranks."""
+    """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
     prefix = 0
     digits = tl.arange(0, 256)
     # Eight bits a pass: ``prefix`` grows into the rank looked for, ``need`` is what is still wanted of it.
@@ -350,7 +352,7 @@ def attend_fwd_kernel(
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = first_tile + tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -411,7 +413,7 @@ def attend_bwd_prepare_kernel(
     """delta = sum over d of (d loss / d attention output) * output."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     head = kv * GROUP + row % GROUP_PAD
     t = tile * TILE + row // GROUP_PAD
@@ -436,7 +438,7 @@ def attend_bwd_query_kernel(
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
@@ -498,7 +500,7 @@ def attend_bwd_key_kernel(
     """Gradient of one block of keys and values over all queries that see it, when keys are a range."""
     block = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
-    kv = tl.program_id(1) % KV_HEADS
+    kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     s = block * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
     real = s < length
     d = tl.arange(0, DIM_PAD)
@@ -636,7 +638,8 @@ def indexer_loss_kernel(
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
         sees = sees & row_ok[:, None]
         target = tl.zeros((TILE, BACKWARD_KEYS), tl.float32)
-        for kv in range(0, KV_HEADS):
+        for group in range(0, KV_HEADS):
+            kv = batch * 0 + group  # 64 bits, as offsets may pass 2^31
             head = kv * GROUP + row % GROUP_PAD
             q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
             q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
@@ -723,6 +726,12 @@ class Lists(NamedTuple):
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+
+
+def launch(kernel, x):
+    """The launch options of a kernel on the device of ``x``."""
+    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
 def strides(x, n):
@@ -903,7 +912,7 @@ class Attend(torch.autograd.Function):
             blocks = triton.cdiv(length, BACKWARD_KEYS.value)
             attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value)](
                 query, key, value, dout, lse, delta, dk, dv, *steps, length,
-                **LAUNCH["attend_bwd_key_kernel"],
+                **launch("attend_bwd_key_kernel", query),
             )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype), None
 
