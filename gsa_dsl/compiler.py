@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gsa_dsl.ir.plan import Plan
     from gsa_dsl.nn import GSAttention
     from gsa_dsl.reference.dense import ReferenceResult
-    from gsa_dsl.sema.cost import CostTable
+    from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
 
 log = logging.getLogger("gsa_dsl")
@@ -179,11 +179,25 @@ class CompiledAttention:
 
         return GSAttention(self, d_model, **kwargs)
 
-    def cost(self) -> CostTable:
-        """The symbolic cost of every construct; ``.evaluate(L=..., heads=..., ...)`` gives numbers."""
+    @overload
+    def cost(self) -> CostTable: ...
+
+    @overload
+    def cost(self, L: int, *, B: int = 1, itemsize: int = 2) -> tuple[Figures, ...]: ...
+
+    def cost(self, L: int | None = None, *, B: int = 1, itemsize: int = 2) -> CostTable | tuple[Figures, ...]:
+        """What every construct costs: the formulas, or with a length ``L`` their values for this head shape.
+
+        Values count flops of a forward pass (and of training the indexer), bytes read and written, bytes of memory
+        beside inputs and outputs, and keys selected per query; the last row is the total. ``B``: batch size;
+        ``itemsize``: bytes of an operand's element.
+        """
         from gsa_dsl.sema.cost import cost
 
-        return cost(self.spec)
+        table = cost(self.spec)
+        if L is None:
+            return table
+        return table.evaluate(L, self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], B, itemsize)
 
     @functools.cached_property
     def spec(self) -> CheckedSpec:

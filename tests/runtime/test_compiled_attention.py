@@ -139,7 +139,10 @@ def test_what_a_compiled_attention_says_of_itself(tmp_path: Path) -> None:
     assert compiled.source == compiled.path.read_text(encoding="utf-8")
     assert compiled.kernels.META is compiled.meta
     assert "dense, heads=2, kv_heads=1, head_dim=16, backend='torch'" in repr(compiled)
-    assert compiled.cost() is not None
+    meta = compiled.meta
+    shape = (meta["heads"], meta["kv_heads"], meta["head_dim"])
+    assert compiled.cost(L=300) == compiled.cost().evaluate(300, *shape)
+    assert compiled.cost(L=300, B=2)[-1].flops > compiled.cost(L=300)[-1].flops > 0
 
 
 def test_the_cache_folder_goes_with_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
