@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -35,14 +34,5 @@ def write_file(path: Path, text: str) -> None:
     """
     try:
         loader.write_atomically(path, text)
-        # It began as a temporary file, which only its owner may read.
-        path.chmod(0o666 & ~_umask())
     except OSError as error:
         raise Misuse(f"cannot write {path}: {error.strerror}") from error
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -58,7 +58,6 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-@cache
 def keep(path: Path, text: str) -> None:
     """Write a generated module into the cache. Raises OSError that says how to choose another folder."""
     try:
@@ -68,6 +67,7 @@ def keep(path: Path, text: str) -> None:
         raise OSError(error.errno, f"{what}; choose another folder with cache_dir= or ${CACHE_VARIABLE}") from error
 
 
+@cache
 def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
     """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU.
 

@@ -222,3 +222,14 @@ def test_the_variable_is_honoured_by_compile(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv(loader.CACHE_VARIABLE, str(tmp_path / "here"))
     compiled = gsa_dsl.compile(GSA, heads=2, head_dim=16, backend="torch")
     assert compiled.path.is_relative_to(tmp_path / "here")
+
+
+def test_a_process_loads_a_module_once_and_writes_it_again_when_it_is_gone(tmp_path: Path) -> None:
+    def compiled() -> gsa_dsl.CompiledAttention:
+        return gsa_dsl.compile("attention a { causal }", heads=1, head_dim=16, backend="torch", cache_dir=tmp_path)
+
+    first = compiled()
+    assert compiled().kernels is first.kernels
+    first.path.unlink()
+    assert compiled().kernels is first.kernels
+    assert first.path.is_file()
