@@ -10,6 +10,7 @@ from gsa_dsl.cli.output import Column, Json, print_table
 if TYPE_CHECKING:
     import sympy
 
+    from gsa_dsl.sema.algebra import Expr
     from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
 
@@ -40,6 +41,7 @@ class Sizes:
 
 def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
     """Print what every construct of ``spec`` costs, by which formula, and how that compares with dense attention."""
+    from gsa_dsl.sema.algebra import ZERO
     from gsa_dsl.sema.cost import cost
     from gsa_dsl.sema.symbols import spelt
 
@@ -54,7 +56,7 @@ def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
         (row.construct, name, spelt(_in_pairs(formula, table)))
         for row in table.rows
         for name in QUANTITIES
-        if (formula := getattr(row, name)) != 0
+        if (formula := getattr(row, name)) != ZERO
     ]
     print_table("formulas", (Column("construct"), Column("of"), Column("formula")), formulas)
     print(f"pairs = {spelt(table.pairs)}, the pairs of a query and a key it attends to", end="\n\n")
@@ -98,11 +100,11 @@ def _figures_row(figure: Figures, line: str) -> tuple[str, ...]:
     return figure.construct, line, flops(figure.flops), size(figure.bytes), size(figure.memory), selected
 
 
-def _in_pairs(formula: sympy.Expr, table: CostTable) -> sympy.Expr:
+def _in_pairs(formula: Expr, table: CostTable) -> sympy.Expr:
     """``formula`` with the number of attended pairs, which is long, as a name."""
     import sympy
 
-    return formula if table.pairs.is_Symbol else formula.subs(table.pairs, sympy.Symbol("pairs"))
+    return sympy.sympify(formula).subs(sympy.sympify(table.pairs), sympy.Symbol("pairs"))
 
 
 def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str]:

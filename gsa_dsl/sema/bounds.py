@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import sympy
-
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import Diagnostic, Label
 from gsa_dsl.frontend import ast
+from gsa_dsl.sema.algebra import ONE, ZERO, Expr, expanded, minimum, substitute, summed, symbols
 from gsa_dsl.sema.cost import CostRow, CostTable, cost
 from gsa_dsl.sema.growth import missing, spell
 from gsa_dsl.sema.symbols import DI, SHAPE, B, J, L, Undecidable, exact, parameters, spelt, written
@@ -46,13 +45,13 @@ def _decide(spec: CheckedSpec, table: CostTable, bound: ast.Bound) -> Diagnostic
         return _undecidable(bound, reason)
 
 
-def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sympy.Expr) -> Diagnostic | None:
+def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: Expr) -> Diagnostic | None:
     same = _same_symbols(spec)
-    if not limit.has(B):
-        same = {**same, B: sympy.Integer(1)}
-    limit = limit.subs(same)
+    if B not in symbols(limit):
+        same = {**same, B: ONE}
+    limit = substitute(limit, same)
     rows = {row.construct: row for row in table.rows}
-    costs = {name: getattr(row, bound.quantity.id).subs(same) for name, row in rows.items()}
+    costs = {name: substitute(getattr(row, bound.quantity.id), same) for name, row in rows.items()}
     lacking = missing(costs, limit)
     if not lacking:
         return None
@@ -70,66 +69,62 @@ def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sy
     )
 
 
-def _same_symbols(spec: CheckedSpec) -> dict[sympy.Symbol, sympy.Expr]:
+def _same_symbols(spec: CheckedSpec) -> dict[Expr, Expr]:
     """J and dI as the parameters that set them: ``heads n`` makes n and J one variable."""
     table = parameters(spec)
-    symbols = {"heads": J, "dim": DI}
+    sizes = {"heads": J, "dim": DI}
     settings = [s for clause in spec.tree.clauses if isinstance(clause, ast.Indexer) for s in clause.settings]
     return {
-        symbols[setting.key.id]: table[setting.value.id]
+        sizes[setting.key.id]: table[setting.value.id]
         for setting in settings
-        if setting.key.id in symbols and isinstance(setting.value, ast.Name)
+        if setting.key.id in sizes and isinstance(setting.value, ast.Name)
     }
 
 
-def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: sympy.Expr) -> Diagnostic | None:
+def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: Expr) -> Diagnostic | None:
     dense = spec.selection is None and spec.forced.span is None
     budget = 0 if spec.selection is None else spec.selection.most
     most = None if dense else budget + spec.forced.first + spec.forced.last
     bound_values = {symbol: exact(value) for symbol, value in table.values}
-    if _at_least(sympy.sympify(limit).subs(bound_values), most):
+    value = substitute(limit, bound_values)
+    if _at_least(value, most):
         return None
     text = _text(spec, bound.body)
-    rows = [row for row in table.rows if row.selected != 0]
-    keys = sympy.Add(*(_uncapped(row) for row in rows))
+    rows = [row for row in table.rows if row.selected != ZERO]
+    keys = summed([_uncapped(row) for row in rows])
     total = "every key, L" if most is None else f"up to {spelt(keys)} = {most} keys"
-    limit_value = sympy.sympify(limit).subs(bound_values)
-    value = f" = {limit_value}" if limit_value.is_Number and str(limit_value) != text else ""
+    number = f" = {spelt(value)}" if value.op == "num" and spelt(value) != text else ""
     return Diagnostic(
         codes.SELECTED_EXCEEDED,
         f"a query may get more than {text} keys",
         bound.span,
-        reason=f"it gets {total}; the bound is {text}{value}",
+        reason=f"it gets {total}; the bound is {text}{number}",
         fix=f"write 'bound selected <= {'L' if most is None else spelt(keys)}'",
         labels=tuple(Label(row.span, f"{row.construct}: {spelt(_uncapped(row))}") for row in rows),
     )
 
 
-def _uncapped(row: CostRow) -> sympy.Expr:
+def _uncapped(row: CostRow) -> Expr:
     """The keys a query gets by ``row`` at a position that has them."""
-    if isinstance(row.selected, sympy.Min):
-        return sympy.Min(*(arg for arg in row.selected.args if arg != L))
+    if row.selected.op == "min":
+        return minimum(*(arg for arg in row.selected.args if arg != L))
     return row.selected
 
 
-def _at_least(limit: sympy.Expr, most: int | None) -> bool:
+def _at_least(limit: Expr, most: int | None) -> bool:
     """Whether ``min(most, L) <= limit`` is proved for every shape; ``most`` None stands for no cap."""
-    if isinstance(limit, sympy.Min):
+    if limit.op == "min":
         return all(_at_least(arg, most) for arg in limit.args)
-    if isinstance(limit, sympy.Max):
+    if limit.op == "max":
         return any(_at_least(arg, most) for arg in limit.args)
     return _never_negative(limit - L) or (most is not None and _never_negative(limit - most))
 
 
-def _never_negative(expr: sympy.Expr) -> bool:
+def _never_negative(expr: Expr) -> bool:
     """Whether ``expr`` >= 0 for all shapes >= 1: in x = 1 + y, y >= 0, no coefficient of the polynomial is negative."""
-    shape = sorted(expr.free_symbols, key=str)
-    if not shape:
-        return bool(expr >= 0)
-    if not expr.is_polynomial(*shape):
-        return False
-    shifted = sympy.Poly(expr.subs({symbol: symbol + 1 for symbol in shape}, simultaneous=True), *shape)
-    return all(coefficient >= 0 for coefficient in shifted.coeffs())
+    shifted = expanded(substitute(expr, {symbol: symbol + 1 for symbol in symbols(expr)}))
+    polynomial = all(atom.op == "sym" and power > 0 for powers in shifted for atom, power in powers)
+    return polynomial and all(coefficient >= 0 for coefficient in shifted.values())
 
 
 def _undecidable(bound: ast.Bound, reason: Undecidable) -> Diagnostic:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sympy
-
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import formulas
+from gsa_dsl.sema.algebra import Expr, evaluate, minimum, summed
 from gsa_dsl.sema.counting import statistics
 from gsa_dsl.sema.formulas import Formula
 from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
@@ -21,10 +20,10 @@ class CostRow:
 
     construct: str
     span: Span
-    flops: sympy.Expr
-    bytes: sympy.Expr
-    memory: sympy.Expr
-    selected: sympy.Expr
+    flops: Expr
+    bytes: Expr
+    memory: Expr
+    selected: Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class CostTable:
 
     rows: tuple[CostRow, ...]
     total: CostRow
-    pairs: sympy.Expr
-    values: tuple[tuple[sympy.Symbol, int | float], ...]
+    pairs: Expr
+    values: tuple[tuple[Expr, int | float], ...]
 
     def evaluate(
         self, L: int, heads: int, kv_heads: int, head_dim: int, B: int = 1, itemsize: int = 2
@@ -53,17 +52,17 @@ class CostTable:
         """Every row's numbers for these sizes, the total last; adaptive budgets count as their largest value."""
         sizes = self._sizes(L, heads, kv_heads, head_dim, B, itemsize)
         return tuple(
-            Figures(row.construct, *(_number(getattr(row, name), sizes) for name in Formula.__slots__))
+            Figures(row.construct, *(evaluate(getattr(row, name), sizes) for name in Formula.__slots__))
             for row in (*self.rows, self.total)
         )
 
     def attended(self, L: int) -> int:
         """How many (query, key) pairs one sequence of length ``L`` attends to."""
-        return int(_number(self.pairs, self._sizes(L, 1, 1, 1, 1, 1)))
+        return int(evaluate(self.pairs, self._sizes(L, 1, 1, 1, 1, 1)))
 
     def _sizes(
         self, length: int, heads: int, kv_heads: int, head_dim: int, batch: int, itemsize: int
-    ) -> dict[sympy.Symbol, int | float]:
+    ) -> dict[Expr, int | float]:
         shape = {L: length, H: heads, HKV: kv_heads, D: head_dim, B: batch, ITEMSIZE: itemsize}
         return {**shape, **dict(self.values)}
 
@@ -75,23 +74,21 @@ def cost(spec: CheckedSpec) -> CostTable:
     dense = spec.selection is None and spec.forced.span is None
     pairs = formulas.causal_pairs() if dense else formulas.capped_pairs(budget + forced)
     rows = _rows(spec, budget, forced, pairs, dense=dense)
-    total = CostRow(
+    whole = CostRow(
         "total",
         spec.tree.name.span,
-        flops=sympy.Add(*(row.flops for row in rows)),
-        bytes=sympy.Add(*(row.bytes for row in rows)),
-        memory=sympy.Add(*(row.memory for row in rows)),
-        selected=sympy.Min(sympy.Add(*(row.selected for row in rows)), L),
+        flops=summed([row.flops for row in rows]),
+        bytes=summed([row.bytes for row in rows]),
+        memory=summed([row.memory for row in rows]),
+        selected=minimum(summed([row.selected for row in rows]), L),
     )
-    values = [(symbol, value) for name, value in spec.params if isinstance(symbol := table[name], sympy.Symbol)]
+    values = [(symbol, value) for name, value in spec.params if (symbol := table[name]).op == "sym"]
     if spec.indexer is not None:
         values += [(J, spec.indexer.heads), (DI, spec.indexer.dim)]
-    return CostTable(rows, total, pairs, tuple(values))
+    return CostTable(rows, whole, pairs, tuple(values))
 
 
-def _rows(
-    spec: CheckedSpec, budget: sympy.Expr, forced: sympy.Expr, pairs: sympy.Expr, *, dense: bool
-) -> tuple[CostRow, ...]:
+def _rows(spec: CheckedSpec, budget: Expr, forced: Expr, pairs: Expr, *, dense: bool) -> tuple[CostRow, ...]:
     rows: list[CostRow] = []
 
     def add(construct: str, span: Span, formula: Formula) -> None:
@@ -121,7 +118,3 @@ def _rows(
         add("kl loss", spec.train.span, formulas.kl_loss(spec.indexer, pairs))
         add("kl gradient", spec.train.span, formulas.kl_gradient(spec.indexer, pairs))
     return tuple(rows)
-
-
-def _number(expr: sympy.Expr, sizes: dict[sympy.Symbol, int | float]) -> float:
-    return float(expr.subs(sizes))

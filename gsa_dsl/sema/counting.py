@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import sympy
-
 from gsa_dsl.sema import typed
+from gsa_dsl.sema.algebra import ZERO, Expr
 from gsa_dsl.sema.constants import constant
 from gsa_dsl.sema.symbols import DI
 from gsa_dsl.sema.typed import TypedExpr
 
-Times = Callable[[frozenset[str], bool], sympy.Expr]
+Times = Callable[[frozenset[str], bool], Expr]
 """How often something is computed that varies with these index variables, and with the batch or not."""
 
 
-def operations(expr: TypedExpr, times: Times) -> sympy.Expr:
+def operations(expr: TypedExpr, times: Times) -> Expr:
     """The operations of ``expr``; row statistics are counted apart (:func:`statistics`)."""
-    total = sympy.Integer(0)
+    total = ZERO
     for node in distinct(expr):
         batched = varies_with_batch(node)
         match node:

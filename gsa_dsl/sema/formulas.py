@@ -14,14 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sympy
-
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.sema.algebra import ONE, ZERO, Expr, maximum, minimum, summed
 from gsa_dsl.sema.counting import Times, operations
 from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L
 from gsa_dsl.sema.typed import IndexerSpec, TypedExpr
-
-ZERO = sympy.Integer(0)
 
 # Queries that read keys and values together: in attention over a range of positions, and in the indexer.
 ATTENTION_TILE = 32
@@ -60,28 +57,28 @@ EMA_FLOPS = 3
 class Formula:
     """The four costs of one construct."""
 
-    flops: sympy.Expr = ZERO
-    bytes: sympy.Expr = ZERO
-    memory: sympy.Expr = ZERO
-    selected: sympy.Expr = ZERO
+    flops: Expr = ZERO
+    bytes: Expr = ZERO
+    memory: Expr = ZERO
+    selected: Expr = ZERO
 
 
-def causal_pairs() -> sympy.Expr:
+def causal_pairs() -> Expr:
     """All (t, s) with s <= t: the sum over t of t + 1."""
     return L * (L + 1) / 2
 
 
-def capped_pairs(most: sympy.Expr) -> sympy.Expr:
+def capped_pairs(most: Expr) -> Expr:
     """The sum over t of ``min(t + 1, most)``."""
-    m = sympy.Min(most, L)
+    m = minimum(most, L)
     return m * L - m * (m - 1) / 2
 
 
-def times(pairs: sympy.Expr, heads: sympy.Expr = J) -> Times:
+def times(pairs: Expr, heads: Expr = J) -> Times:
     """How often something is computed in an indexer whose scores are taken for ``pairs``; ``heads`` counts h or j."""
 
-    def count(free: frozenset[str], batched: bool) -> sympy.Expr:
-        result = B if batched else sympy.Integer(1)
+    def count(free: frozenset[str], batched: bool) -> Expr:
+        result = B if batched else ONE
         if {"t", "s"} <= free:
             result *= pairs
         elif free & {"t", "s"}:
@@ -113,8 +110,8 @@ def indexer(spec: IndexerSpec) -> Formula:
     """Every score of every key a query can see, into a bounded workspace of at least one row."""
     pairs = causal_pairs()
     read = {"q": B * L * J * DI, "k": B * (pairs / INDEXER_TILE + L) * DI, "w": B * L * J, "b": J}
-    moved = sum((read[name] for name in spec.tensors), ZERO) * ITEMSIZE + 4 * B * pairs
-    return Formula(operations(spec.score, times(pairs)), moved, sympy.Max(4 * L, sympy.Min(WORKSPACE, 4 * B * L**2)))
+    moved = summed([read[name] for name in spec.tensors]) * ITEMSIZE + 4 * B * pairs
+    return Formula(operations(spec.score, times(pairs)), moved, maximum(4 * L, minimum(WORKSPACE, 4 * B * L**2)))
 
 
 def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int) -> Formula:
@@ -129,21 +126,21 @@ def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int) -> Formul
     return Formula(flops, reads + 2 * kept, kept)
 
 
-def select(budget_most: sympy.Expr, listed: sympy.Expr, pairs: sympy.Expr) -> Formula:
+def select(budget_most: Expr, listed: Expr, pairs: Expr) -> Formula:
     """The exact top keys of every row, as a list of at most ``listed`` positions a query, ``pairs`` in all."""
     scores = B * causal_pairs()
     flops = (RADIX_PASSES * RADIX_FLOPS + PLACE_FLOPS) * scores
     moved = (RADIX_PASSES + 1) * 4 * scores + 4 * B * pairs
-    memory = 4 * B * L * (sympy.Min(listed, L) + 1)
-    return Formula(flops, moved, memory, sympy.Min(budget_most, L))
+    memory = 4 * B * L * (minimum(listed, L) + 1)
+    return Formula(flops, moved, memory, minimum(budget_most, L))
 
 
-def always(forced: sympy.Expr) -> Formula:
+def always(forced: Expr) -> Formula:
     """Forced keys: their attention is counted with the rest."""
-    return Formula(selected=sympy.Min(forced, L))
+    return Formula(selected=minimum(forced, L))
 
 
-def attention(pairs: sympy.Expr, *, listed: bool, dense: bool) -> Formula:
+def attention(pairs: Expr, *, listed: bool, dense: bool) -> Formula:
     """``q . k`` and ``p v`` for every pair and head; keeps one normaliser a row for the backward pass."""
     outer = 2 * B * L * H * D * ITEMSIZE + 4 * B * L * H
     reads = pairs if listed else pairs / ATTENTION_TILE + L
@@ -151,12 +148,12 @@ def attention(pairs: sympy.Expr, *, listed: bool, dense: bool) -> Formula:
     return Formula(4 * B * pairs * H * D, outer + keys, 4 * B * L * H, L if dense else ZERO)
 
 
-def softmax(pairs: sympy.Expr) -> Formula:
+def softmax(pairs: Expr) -> Formula:
     """The weights of every pair and head, and a row's division by their sum and its logarithm."""
     return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (D + 2)))
 
 
-def kl_loss(spec: IndexerSpec, pairs: sympy.Expr) -> Formula:
+def kl_loss(spec: IndexerSpec, pairs: Expr) -> Formula:
     """The indexer's distribution over the chosen keys against the attention's mean over heads; both taken again."""
     scores = operations(spec.score, times(pairs))
     probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
@@ -164,16 +161,16 @@ def kl_loss(spec: IndexerSpec, pairs: sympy.Expr) -> Formula:
     return Formula(flops, _kl_reads(pairs) + 8 * B * L, 8 * B * L)
 
 
-def kl_gradient(spec: IndexerSpec, pairs: sympy.Expr) -> Formula:
+def kl_gradient(spec: IndexerSpec, pairs: Expr) -> Formula:
     """The loss's gradient by the indexer's tensors: scores and probabilities again, then each operation twice."""
     scores = operations(spec.score, times(pairs))
     probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
     written = {"q": B * L * J * DI, "k": B * L * DI, "w": B * L * J, "b": J}
-    moved = _kl_reads(pairs) + 4 * sum((written[name] for name in spec.tensors), ZERO)
+    moved = _kl_reads(pairs) + 4 * summed([written[name] for name in spec.tensors])
     return Formula(3 * scores + probabilities + KL_GRADIENT_FLOPS * B * pairs, moved)
 
 
-def _kl_reads(pairs: sympy.Expr) -> sympy.Expr:
+def _kl_reads(pairs: Expr) -> Expr:
     """Queries of both kinds once; of every chosen key its position, its key heads and its index key."""
     queries = B * L * (H * D + J * DI)
     return (queries + B * pairs * (HKV * D + DI)) * ITEMSIZE + 4 * B * pairs

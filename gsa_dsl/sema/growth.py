@@ -14,9 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from itertools import product
 
-import sympy
-
-from gsa_dsl.sema.symbols import HKV, ITEMSIZE, SHAPE, G, H, Undecidable
+from gsa_dsl.sema.algebra import Expr, expanded, negative
+from gsa_dsl.sema.symbols import HKV, ITEMSIZE, SHAPE, G, H, Undecidable, spelt
 
 Monomial = frozenset[tuple[str, Fraction]]
 """The nonzero exponents of a product of powers."""
@@ -27,15 +26,15 @@ Posynomial = frozenset[Monomial]
 ONE: Monomial = frozenset()
 
 
-def terms(cost: sympy.Expr) -> Iterator[tuple[Posynomial, ...]]:
+def terms(cost: Expr) -> Iterator[tuple[Posynomial, ...]]:
     """The summands of ``cost``, each as the forms that bound it from above, any of which will do."""
-    for summand in sympy.Add.make_args(sympy.expand(cost)):
-        coefficient, _ = summand.as_coeff_Mul()
+    for powers, coefficient in expanded(cost).items():
         if coefficient > 0:
-            yield tuple(dict.fromkeys(_forms(summand, upper=True)))
+            factors = [_power(atom, exponent, upper=True) for atom, exponent in powers]
+            yield tuple(dict.fromkeys(_times(choice) for choice in product(*factors)))
 
 
-def allowances(bound: sympy.Expr) -> tuple[Posynomial, ...]:
+def allowances(bound: Expr) -> tuple[Posynomial, ...]:
     """The forms that ``bound`` can take, each of which must be kept: one for every choice its ``min`` leaves."""
     return tuple(dict.fromkeys(_forms(bound, upper=False)))
 
@@ -47,7 +46,7 @@ def dominated(small: Monomial, large: Monomial) -> bool:
     return all(needed.get(name, 0) <= allowed.get(name, 0) for name in needed.keys() | allowed.keys())
 
 
-def missing(costs: Mapping[str, sympy.Expr], bound: sympy.Expr) -> dict[Monomial, str]:
+def missing(costs: Mapping[str, Expr], bound: Expr) -> dict[Monomial, str]:
     """The fewest monomials to add to ``bound`` so that it holds for the sum of ``costs``, each with the cost it is of.
 
     Empty if the bound holds. Terms without a choice are added first: they often allow the others.
@@ -98,40 +97,41 @@ def _smallest(forms: list[tuple[Monomial, ...]]) -> tuple[Monomial, ...]:
     return sorted(forms, key=growth)[0]
 
 
-def _forms(expr: sympy.Expr, *, upper: bool) -> tuple[Posynomial, ...]:
+def _forms(expr: Expr, *, upper: bool) -> tuple[Posynomial, ...]:
     """The choices of ``expr``, each a posynomial. Raises Undecidable at what is no product, sum or power of them."""
-    if expr.is_Number:
-        return (frozenset({ONE}),)
-    if expr == H:
-        return _forms(HKV * G, upper=upper)
-    if expr == ITEMSIZE:
-        return (frozenset({ONE}),)
-    if expr.is_Symbol:
-        return (frozenset({frozenset({(expr.name, Fraction(1))})}),)
-    if isinstance(expr, sympy.floor):
-        return _forms(expr.args[0], upper=upper)
-    if isinstance(expr, sympy.log):
-        # Between a constant and its argument: the bound is given the former, the cost the latter.
-        return _forms(expr.args[0], upper=upper) if upper else (frozenset({ONE}),)
-    if isinstance(expr, sympy.Min):
-        return tuple(form for arg in expr.args for form in _forms(arg, upper=upper))
-    if isinstance(expr, sympy.Max) or expr.is_Add:
-        parts = [arg for arg in expr.args if arg.as_coeff_Mul()[0] > 0]
-        return tuple(frozenset().union(*choice) for choice in product(*(_forms(arg, upper=upper) for arg in parts)))
-    if expr.is_Mul:
-        return tuple(_times(choice) for choice in product(*(_forms(arg, upper=upper) for arg in expr.args)))
-    if expr.is_Pow and expr.exp.is_Rational:
-        return _power(expr.base, Fraction(int(expr.exp.p), int(expr.exp.q)), upper=upper)
-    raise Undecidable(f"'{expr}' is no sum of products of powers")
+    match expr.op:
+        case "num":
+            return (frozenset({ONE}),)
+        case "sym" if expr == H:
+            return _forms(HKV * G, upper=upper)
+        case "sym" if expr == ITEMSIZE:
+            return (frozenset({ONE}),)
+        case "sym":
+            return (frozenset({frozenset({(expr.name, Fraction(1))})}),)
+        case "floor":
+            return _forms(expr.args[0], upper=upper)
+        case "log":
+            # Between a constant and its argument: the bound is given the former, the cost the latter.
+            return _forms(expr.args[0], upper=upper) if upper else (frozenset({ONE}),)
+        case "min":
+            return tuple(form for arg in expr.args for form in _forms(arg, upper=upper))
+        case "max" | "add":
+            parts = [arg for arg in expr.args if not negative(arg)]
+            return tuple(frozenset().union(*choice) for choice in product(*(_forms(arg, upper=upper) for arg in parts)))
+        case "mul":
+            return tuple(_times(choice) for choice in product(*(_forms(arg, upper=upper) for arg in expr.args)))
+        case "pow":
+            return _power(expr.args[0], expr.value, upper=upper)
+    raise Undecidable(f"'{spelt(expr)}' is no sum of products of powers")
 
 
-def _power(base: sympy.Expr, exponent: Fraction, *, upper: bool) -> tuple[Posynomial, ...]:
+def _power(base: Expr, exponent: Fraction, *, upper: bool) -> tuple[Posynomial, ...]:
     if exponent > 1 and exponent.denominator == 1:
         # Each factor of a power chooses for itself: min(k, L)^2 is bounded by k * L too.
         return tuple(_times(choice) for choice in product(_forms(base, upper=upper), repeat=int(exponent)))
     forms = _forms(base, upper=upper)
     if exponent < 0 and any(len(form) > 1 for form in forms):
-        raise Undecidable(f"a division by the sum '{base}'")
+        raise Undecidable(f"a division by the sum '{spelt(base)}'")
     return tuple(frozenset(_raise(m, exponent) for m in form) for form in forms)
 
 

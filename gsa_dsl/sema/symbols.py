@@ -1,44 +1,69 @@
-"""Costs are formulas: the shape and the parameters as sympy symbols, and written expressions over them."""
+"""Costs are formulas: the shape and the parameters as symbols, and written expressions over them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import sympy
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import typed
+from gsa_dsl.sema.algebra import (
+    NEGATIVE_OO,
+    OO,
+    ZERO,
+    Expr,
+    floor,
+    infinite,
+    log,
+    maximum,
+    minimum,
+    number,
+    summed,
+    symbol,
+)
 from gsa_dsl.sema.names import SHAPE_SYMBOLS
 from gsa_dsl.sema.typed import CheckedSpec, TypedExpr
 
-SHAPE: dict[str, sympy.Symbol] = {name: sympy.Symbol(name, positive=True, integer=True) for name in SHAPE_SYMBOLS}
-L, B, H, HKV, G, D, J, DI = (SHAPE[name] for name in ("L", "B", "H", "Hkv", "G", "D", "J", "dI"))
-ITEMSIZE = sympy.Symbol("itemsize", positive=True, integer=True)
+if TYPE_CHECKING:
+    import sympy
 
-Table = Mapping[str, sympy.Expr]
+SHAPE: dict[str, Expr] = {name: symbol(name) for name in SHAPE_SYMBOLS}
+L, B, H, HKV, G, D, J, DI = (SHAPE[name] for name in ("L", "B", "H", "Hkv", "G", "D", "J", "dI"))
+ITEMSIZE = symbol("itemsize")
+
+Table = Mapping[str, Expr]
+
+_FUNCTIONS: dict[str, Callable[..., Expr]] = {
+    "min": minimum,
+    "max": maximum,
+    "sqrt": lambda x: x ** Fraction(1, 2),
+    "log": log,
+}
 
 
 class Undecidable(ValueError):
     """An expression has no formula that could be compared with another."""
 
 
-def exact(value: int | float) -> sympy.Expr:
+def exact(value: int | float) -> Expr:
     """``value`` as the rational number its decimal digits say."""
-    return sympy.Rational(repr(value))
+    if math.isinf(value):
+        return OO if value > 0 else NEGATIVE_OO
+    return number(Fraction(repr(value)))
 
 
-def parameters(spec: CheckedSpec) -> dict[str, sympy.Expr]:
+def parameters(spec: CheckedSpec) -> dict[str, Expr]:
     """Every parameter as a symbol of its own; one below 1 is a rate and stands as its number, a constant."""
 
-    def symbol(name: str, value: int | float) -> sympy.Expr:
-        if value < 1:
-            return exact(value)
-        return sympy.Symbol(name, positive=True, integer=isinstance(value, int))
+    def formula(name: str, value: int | float) -> Expr:
+        return exact(value) if value < 1 else symbol(name, integer=isinstance(value, int))
 
-    return {name: symbol(name, value) for name, value in spec.params}
+    return {name: formula(name, value) for name, value in spec.params}
 
 
-def written(expr: ast.Expr, table: Table) -> sympy.Expr:
+def written(expr: ast.Expr, table: Table) -> Expr:
     """A written expression over the names of ``table``. Raises Undecidable at what has no formula."""
     match expr:
         case ast.Number(value=value):
@@ -58,21 +83,22 @@ def written(expr: ast.Expr, table: Table) -> sympy.Expr:
                     return a * b
                 case "/":
                     return a / b
-                case "^":
-                    return a**b
+                case "^" if b.op == "num":
+                    return a**b.value
         case ast.Call(func=func, args=args):
-            function = {"min": sympy.Min, "max": sympy.Max, "sqrt": sympy.sqrt, "log": sympy.log}.get(func.id)
-            if function is not None:
-                return function(*(written(arg, table) for arg in args))
+            if func.id in _FUNCTIONS:
+                return _FUNCTIONS[func.id](*(written(arg, table) for arg in args))
     raise Undecidable(f"no formula for {expr}")
 
 
-def spelt(expr: sympy.Expr) -> str:
-    """A formula as a spec would write it."""
-    return str(expr).replace("**", "^").replace("*", " * ").replace("/", " / ")
+def spelt(formula: Expr | sympy.Expr) -> str:
+    """A formula as a spec would write it, simplified and ordered by sympy."""
+    import sympy
+
+    return str(sympy.sympify(formula)).replace("**", "^").replace("*", " * ").replace("/", " / ")
 
 
-def largest(expr: TypedExpr, score: TypedExpr | None, table: Table) -> sympy.Expr:
+def largest(expr: TypedExpr, score: TypedExpr | None, table: Table) -> Expr:
     """The largest value of a budget as a formula of the parameters.
 
     ``score`` is what the statistics are of. Raises Undecidable where the budget's growth has no formula.
@@ -87,16 +113,16 @@ class _Ends:
         self._score = score
         self._table = table
 
-    def high(self, expr: TypedExpr) -> sympy.Expr:
+    def high(self, expr: TypedExpr) -> Expr:
         return self._end(expr, up=True)
 
-    def low(self, expr: TypedExpr) -> sympy.Expr:
+    def low(self, expr: TypedExpr) -> Expr:
         return self._end(expr, up=False)
 
-    def _end(self, expr: TypedExpr, *, up: bool) -> sympy.Expr:
-        number = expr.range.high if up else expr.range.low
-        if abs(number) == sympy.oo:
-            return sympy.oo if up else -sympy.oo
+    def _end(self, expr: TypedExpr, *, up: bool) -> Expr:
+        edge = expr.range.high if up else expr.range.low
+        if math.isinf(edge):
+            return exact(edge)
         match expr:
             case typed.Const(value=value, name=name):
                 return self._table.get(name, exact(value))
@@ -105,23 +131,21 @@ class _Ends:
             case typed.Statistic(op=op) if self._score is not None:
                 return self._statistic(op, self._score, up=up)
             case typed.Ema(body=body, init=init):
-                join = sympy.Max if up else sympy.Min
-                return join(self._end(body, up=up), exact(init))
+                return (maximum if up else minimum)(self._end(body, up=up), exact(init))
             case typed.Apply(op=op, args=args):
-                end = self._apply(op, args, number, up=up)
-                # An unbounded part can leave 0 * oo behind; the derived number still holds.
-                return exact(number) if end.has(sympy.oo, -sympy.oo, sympy.nan, sympy.zoo) else end
-        return exact(number)
+                end = self._apply(op, args, edge, up=up)
+                # An unbounded part says nothing, as in 0 * oo; the derived number still holds.
+                return exact(edge) if infinite(end) else end
+        return exact(edge)
 
-    def _statistic(self, op: str, score: TypedExpr, *, up: bool) -> sympy.Expr:
+    def _statistic(self, op: str, score: TypedExpr, *, up: bool) -> Expr:
         if op == "var":
-            return (self.high(score) - self.low(score)) ** 2 / 4 if up else sympy.Integer(0)
-        join = sympy.Max if up else sympy.Min
-        return join(self._end(score, up=up), 0)
+            return (self.high(score) - self.low(score)) ** 2 / 4 if up else ZERO
+        return (maximum if up else minimum)(self._end(score, up=up), 0)
 
-    def _apply(self, op: str, args: tuple[TypedExpr, ...], number: float, *, up: bool) -> sympy.Expr:
+    def _apply(self, op: str, args: tuple[TypedExpr, ...], edge: float, *, up: bool) -> Expr:
         if op == "where":
-            return (sympy.Max if up else sympy.Min)(*(self._end(arg, up=up) for arg in args[1:]))
+            return (maximum if up else minimum)(*(self._end(arg, up=up) for arg in args[1:]))
         ends = [self._end(arg, up=up) for arg in args]
         other = [self._end(arg, up=not up) for arg in args]
         positive = all(arg.range.low >= 0 for arg in args)
@@ -136,39 +160,39 @@ class _Ends:
                 return ends[0] * ends[1]
             case "div" if positive:
                 return ends[0] / other[1]
-            case "pow" if positive and args[1].range.low > 0:
-                return ends[0] ** ends[1]
+            case "pow" if positive and args[1].range.low > 0 and ends[1].op == "num":
+                return ends[0] ** ends[1].value
             case "min":
-                return sympy.Min(*ends)
+                return minimum(*ends)
             case "max":
-                return sympy.Max(*ends)
+                return maximum(*ends)
             case "clamp":
-                return sympy.Min(sympy.Max(ends[0], ends[1]), ends[2])
+                return minimum(maximum(ends[0], ends[1]), ends[2])
             case "sqrt":
-                return sympy.sqrt(ends[0])
+                return ends[0] ** Fraction(1, 2)
             case "relu":
-                return sympy.Max(ends[0], 0)
+                return maximum(ends[0], 0)
             case "abs":
-                return sympy.Max(ends[0], -other[0], *([] if up else [0]))
-            case "sigmoid" | "tanh" if abs(number) <= 1:
-                return exact(number)
+                return maximum(ends[0], -other[0], *([] if up else [0]))
+            case "sigmoid" | "tanh" if abs(edge) <= 1:
+                return exact(edge)
         if any(isinstance(node, typed.Const) and node.name in self._table for arg in args for node in typed.walk(arg)):
             raise Undecidable(f"the growth of '{op}' has no formula")
-        return exact(number)
+        return exact(edge)
 
 
-def budget_formula(spec: CheckedSpec, table: Table) -> sympy.Expr:
+def budget_formula(spec: CheckedSpec, table: Table) -> Expr:
     """The largest number of keys a query may choose by its budget; 0 without a selection."""
     if spec.selection is None:
-        return sympy.Integer(0)
+        return ZERO
     score = None if spec.indexer is None else spec.indexer.score
-    return sympy.floor(largest(spec.selection.budget, score, table))
+    return floor(largest(spec.selection.budget, score, table))
 
 
-def forced_formula(spec: CheckedSpec, table: Table) -> sympy.Expr:
+def forced_formula(spec: CheckedSpec, table: Table) -> Expr:
     """How many keys are forced for a query far from the start."""
     items = [item for clause in spec.tree.clauses if isinstance(clause, ast.Always) for item in clause.items]
     try:
-        return sum((written(item.count, table) for item in items), sympy.Integer(0))
+        return summed([written(item.count, table) for item in items])
     except Undecidable:
-        return sympy.Integer(spec.forced.first + spec.forced.last)
+        return number(spec.forced.first + spec.forced.last)

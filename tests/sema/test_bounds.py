@@ -11,6 +11,7 @@ import sympy
 
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.frontend import ast
+from gsa_dsl.sema.algebra import Expr, minimum, symbol
 from gsa_dsl.sema.cost import cost
 from gsa_dsl.sema.formulas import WORKSPACE
 from gsa_dsl.sema.growth import missing, spell
@@ -169,8 +170,8 @@ def test_an_accepted_bound_holds_at_every_corner(path: Path) -> None:
             continue
         # A fixed workspace is the constant of a memory bound.
         constant = 2 * WORKSPACE if clause.quantity.id == "memory" else 200
-        quantity = getattr(table.total, clause.quantity.id).subs({SHAPE["B"]: 1, ITEMSIZE: 2})
-        ratio = (quantity / written(clause.body, names)).subs({SHAPE["H"]: SHAPE["Hkv"] * SHAPE["G"]})
+        ratio = sympy.sympify(getattr(table.total, clause.quantity.id) / written(clause.body, names))
+        ratio = ratio.subs({SHAPE["B"]: 1, ITEMSIZE: 2}).subs({SHAPE["H"]: SHAPE["Hkv"] * SHAPE["G"]})
         axes = sorted(ratio.free_symbols, key=str)
         compiled = sympy.lambdify(axes, ratio, "math")
         for corner in itertools.product((1, 10**6), repeat=len(axes)):
@@ -178,11 +179,11 @@ def test_an_accepted_bound_holds_at_every_corner(path: Path) -> None:
 
 
 def test_growth_of_a_formula() -> None:
-    length, heads, k = SHAPE["L"], SHAPE["H"], sympy.Symbol("k", positive=True, integer=True)
-    capped = sympy.Min(k, length)
+    length, heads, k = SHAPE["L"], SHAPE["H"], symbol("k")
+    capped = minimum(k, length)
     formula = {"f": capped * length - capped * (capped - 1) / 2 + 7 * heads}
 
-    def lacking(bound: sympy.Expr) -> set[str]:
+    def lacking(bound: Expr) -> set[str]:
         return {spell(monomial) for monomial in missing(formula, bound)}
 
     assert lacking(length * k + heads) == set()

@@ -218,9 +218,9 @@ def test_the_largest_budget_is_a_formula_of_the_parameters(budget: str, formula:
     spec = checked(with_budget(budget))
     assert spec.selection is not None
     table = parameters(spec)
-    found = budget_formula(spec, table)
+    found = sympy.sympify(budget_formula(spec, table))
     names = {"J": sympy.Symbol("J", positive=True, integer=True), **table}
     if formula is not None:
         assert found == sympy.floor(sympy.sympify(formula, locals=names))
-    values = {table[name]: value for name, value in spec.params}
+    values: dict[object, object] = {table[name]: value for name, value in spec.params}
     assert found.subs({**values, names["J"]: 4}) == spec.selection.most
