@@ -1,12 +1,8 @@
-"""What a user may choose about a compilation, beside the spec: the backend and the kernels' tile sizes."""
+"""What a user may choose about the kernels, beside the spec: tile sizes and launches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-Backend = Literal["auto", "triton", "interpret", "torch"]
-BACKENDS: tuple[str, ...] = ("auto", "triton", "interpret", "torch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gsa_dsl.cli.status import Misuse
 from gsa_dsl.diagnostics import Source
-from gsa_dsl.frontend import reader
+from gsa_dsl.frontend import sources
 from gsa_dsl.runtime import loader
 
 
@@ -19,7 +19,7 @@ def read_source(name: str) -> Source:
         SpecError: it is no text.
     """
     try:
-        return Source("<stdin>", sys.stdin.read()) if name == "-" else reader.read_source(name)
+        return Source("<stdin>", sys.stdin.read()) if name == "-" else sources.read_source(name)
     except OSError as error:
         raise Misuse(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -15,6 +15,8 @@ from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import Launch
 from gsa_dsl.passes.schedule import next_power_of_two
 
+_LIBRARY = "# The helpers that are called below."
+
 UNROLLED_HEADS = 8
 """Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
 
@@ -26,23 +28,16 @@ PREPARE_LAUNCH = Launch(8, 1)
 def emit_triton(plan: Plan) -> str:
     """The generated Triton module of ``plan``."""
     made = hooks(plan)
-    context = _context(plan) | {"hooks": made, "library": []}
-    template = environment().get_template("module.py.jinja")
-    # Helpers call each other: render once to see what is called, then until nothing new is.
-    sources = library.functions()
-    text = template.render(context)
-    needed = library.called(text, sources)
-    while True:
-        more = library.called("\n".join([text, *(sources[name] for name in needed)]), sources)
-        if more == needed:
-            break
-        needed = more
-    return _tidy(template.render(context | {"library": [sources[name] for name in needed]}))
+    text = environment().get_template("module.py.jinja").render(_context(plan) | {"hooks": made, "library": _LIBRARY})
+    # What is called is known once all else is printed.
+    return _tidy(text.replace(_LIBRARY, "\n\n\n".join(library.needed(text))))
 
 
 def emit_torch(plan: Plan) -> str:
     """The eager torch module of ``plan``: the same entry point, any device, no Triton."""
-    return _tidy(environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH)}))
+    text = environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH)})
+    ast.parse(text)
+    return _tidy(text)
 
 
 def _context(plan: Plan) -> dict[str, object]:
@@ -133,7 +128,7 @@ def meta(plan: Plan) -> dict[str, object]:
 
 
 def _tidy(text: str) -> str:
-    """Drop trailing blanks and runs of more than two blank lines; raise if the text is not Python."""
+    """Drop trailing blanks and runs of more than two blank lines."""
     lines: list[str] = []
     blank = 0
     for line in text.splitlines():
@@ -141,6 +136,4 @@ def _tidy(text: str) -> str:
         blank = blank + 1 if not line else 0
         if blank <= 2:
             lines.append(line)
-    tidy = "\n".join(lines).strip("\n") + "\n"
-    ast.parse(tidy)
-    return tidy
+    return "\n".join(lines).strip("\n") + "\n"

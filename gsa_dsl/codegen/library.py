@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable
 
 from gsa_dsl.paths import templates_dir
 
@@ -23,11 +22,23 @@ def functions() -> dict[str, str]:
     return found
 
 
-def called(text: str, names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that ``text`` calls."""
-    calls = {
+def needed(text: str) -> list[str]:
+    """The sources of the helpers that ``text`` calls, and of those they call, in the order of the files.
+
+    Raises SyntaxError if ``text`` is no Python.
+    """
+    sources = functions()
+    found: set[str] = set()
+    pending = _called(text) & sources.keys()
+    while pending:
+        found |= pending
+        pending = {call for name in pending for call in _called(sources[name]) & sources.keys()} - found
+    return [source for name, source in sources.items() if name in found]
+
+
+def _called(text: str) -> set[str]:
+    return {
         node.func.id
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    return [name for name in names if name in calls]

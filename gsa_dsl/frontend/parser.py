@@ -17,10 +17,8 @@ from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.build import build, token_span
 from gsa_dsl.frontend.failure import END, Failure, end_of, start_of
 from gsa_dsl.frontend.mistakes import explain
-from gsa_dsl.frontend.reader import MAX_DEPTH, check_text, nested_too_deeply, read_source, span_at
+from gsa_dsl.frontend.reader import MAX_DEPTH, check_text, nested_too_deeply, span_at
 from gsa_dsl.frontend.recovery import Recovery, accepted, seek, shrink, token_at
-
-__all__ = ["parse", "read_source"]
 
 _MAX_DIAGNOSTICS = 100
 _MAX_NUMBER = 40

@@ -1,17 +1,15 @@
-"""Bytes to text: what can be refused before the grammar is asked."""
+"""Texts that are refused before the grammar is asked."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from gsa_dsl.diagnostics.errors import Diagnostic, SpecError
 from gsa_dsl.diagnostics.span import Source, Span
+from gsa_dsl.frontend.sources import MAX_SIZE
 
-MAX_SIZE = 64 * 1024
 MAX_DEPTH = 100
 
-_BOM = b"\xef\xbb\xbf"
 # Control characters other than tab and line ends, a lone carriage return, marks that reorder or hide text, surrogates.
 _UNREADABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]|\r(?!\n)"
@@ -19,36 +17,11 @@ _UNREADABLE = re.compile(
 _BRACKETS = re.compile(r"#[^\n]*|(?P<open>[(\[{])|(?P<close>[)\]}])")
 
 
-def read_source(path: str | Path) -> Source:
-    """The file at ``path`` as a source named as given; raises SpecError if it is no UTF-8, OSError if unreadable."""
-    with open(path, "rb") as file:
-        data = file.read(MAX_SIZE + len(_BOM) + 1)
-    data = data.removeprefix(_BOM)
-    if len(data) > MAX_SIZE:
-        source = Source(str(path), "")
-        raise SpecError(source, (_too_large(source, f"is larger than {MAX_SIZE // 1024} KiB"),))
-    try:
-        return Source(str(path), data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        source = Source(str(path), data.decode("utf-8", "replace"))
-        offset = len(data[: error.start].decode("utf-8", "replace"))
-        diagnostic = Diagnostic(
-            "GSA017",
-            f"byte 0x{data[error.start]:02x} is not UTF-8",
-            span_at(source.text, offset, offset + 1),
-            reason="a spec is UTF-8 text",
-            fix="save the file as UTF-8",
-        )
-        raise SpecError(source, (diagnostic,)) from None
-
-
 def check_text(source: Source) -> None:
     """Raise SpecError for a text too large, with unreadable characters, or with brackets nested too deeply."""
     text = source.text
     if len(text) > MAX_SIZE:
-        # The text is kept out of the error: rendering megabytes helps nobody.
-        empty = Source(source.name, "")
-        raise SpecError(empty, (_too_large(empty, f"has {len(text)} characters"),))
+        raise too_large(source.name, f"has {len(text)} characters")
     diagnostic = _unreadable(text) or _too_deep(text)
     if diagnostic is not None:
         raise SpecError(source, (diagnostic,))
@@ -65,18 +38,35 @@ def without_comments(text: str) -> str:
     return re.sub(r"#[^\n]*", lambda match: " " * len(match[0]), text)
 
 
-def _place(text: str, offset: int) -> tuple[int, int]:
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+def not_utf8(name: str, data: bytes, error: UnicodeDecodeError) -> SpecError:
+    """The refusal of a file that is no UTF-8."""
+    source = Source(name, data.decode("utf-8", "replace"))
+    offset = len(data[: error.start].decode("utf-8", "replace"))
+    diagnostic = Diagnostic(
+        "GSA017",
+        f"byte 0x{data[error.start]:02x} is not UTF-8",
+        span_at(source.text, offset, offset + 1),
+        reason="a spec is UTF-8 text",
+        fix="save the file as UTF-8",
+    )
+    return SpecError(source, (diagnostic,))
 
 
-def _too_large(source: Source, what: str) -> Diagnostic:
-    return Diagnostic(
+def too_large(name: str, what: str) -> SpecError:
+    """The refusal of what is too long for a spec; the text is kept out of it, rendering megabytes helps nobody."""
+    source = Source(name, "")
+    diagnostic = Diagnostic(
         "GSA018",
         f"this file {what}",
         span_at(source.text, 0, 0),
         reason=f"a spec is a few dozen lines; at most {MAX_SIZE // 1024} KiB are read",
         fix="check that this is the file you meant",
     )
+    return SpecError(source, (diagnostic,))
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def _unreadable(text: str) -> Diagnostic | None:

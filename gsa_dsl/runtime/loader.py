@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -35,10 +36,20 @@ def compiler_fingerprint() -> str:
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for root in (package, templates_dir()):
-        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".jinja", ".lark")):
-            facts = path.stat()
-            digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        for facts in sorted(_facts(root)):
+            digest.update(facts.encode())
     return digest.hexdigest()
+
+
+def _facts(folder: str | Path) -> Iterator[str]:
+    """A line for each of the compiler's files under ``folder``."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _facts(entry.path)
+            elif entry.name.endswith((".py", ".jinja", ".lark")):
+                facts = entry.stat()
+                yield f"{entry.name} {facts.st_size} {facts.st_mtime_ns}\n"
 
 
 def write_atomically(path: Path, text: str) -> None:

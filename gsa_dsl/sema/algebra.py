@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Number = int | Fraction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Expr:
     """A formula, immutable and compared as built: ``L * D`` and ``D * L`` differ until multiplied out.
 

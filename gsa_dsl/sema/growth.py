@@ -30,7 +30,7 @@ def terms(cost: Expr) -> Iterator[tuple[Posynomial, ...]]:
     """The summands of ``cost``, each as the forms that bound it from above, any of which will do."""
     for powers, coefficient in expanded(cost).items():
         if coefficient > 0:
-            factors = [_power(atom, exponent, upper=True) for atom, exponent in powers]
+            factors = [_power(atom, exponent, upper=True) for atom, exponent in sorted(powers)]
             yield tuple(dict.fromkeys(_times(choice) for choice in product(*factors)))
 
 
@@ -65,7 +65,8 @@ def missing(costs: Mapping[str, Expr], bound: Expr) -> dict[Monomial, str]:
             kept = {monomial: found[monomial] for monomial in largest(found)}
             allowed |= kept.keys()
             added.update(kept)
-    return {monomial: added[monomial] for monomial in largest(added)}
+    fastest_first = sorted(largest(added), key=lambda monomial: -dict(monomial).get("L", Fraction(0)))
+    return {monomial: added[monomial] for monomial in fastest_first}
 
 
 def largest(monomials: Collection[Monomial]) -> tuple[Monomial, ...]:

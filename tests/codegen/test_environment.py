@@ -69,9 +69,19 @@ def test_the_library_is_read_with_its_decorators() -> None:
         assert source.startswith("@triton.jit\n")
 
 
-def test_called_finds_calls_and_not_mentions() -> None:
-    text = "def f(x):\n    '''sigmoid(x)'''\n    tanh = 1\n    return g(softplus(x)) + module.silu(x)  # power(x)"
-    assert library.called(text, ["sigmoid", "tanh", "silu", "softplus", "power"]) == ["softplus"]
+def test_what_is_called_is_needed_and_what_is_mentioned_is_not() -> None:
+    text = "def f(x):\n    '''sigmoid(x)'''\n    tanh = 1\n    return g(maximum(x)) + module.silu(x)  # power(x)"
+    assert library.needed(text) == [library.functions()["maximum"]]
+
+
+def test_what_a_helper_calls_is_needed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {
+        "inner": "def inner(x):\n    return x",
+        "outer": "def outer(x):\n    return inner(x)",
+        "other": "def other(): ...",
+    }
+    monkeypatch.setattr(library, "functions", lambda: sources)
+    assert library.needed("y = outer(1)") == [sources["inner"], sources["outer"]]
 
 
 @pytest.mark.parametrize(

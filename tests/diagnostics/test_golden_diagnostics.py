@@ -14,7 +14,7 @@ from gsa_dsl.diagnostics.codes import CODES
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend.parser import parse
-from gsa_dsl.frontend.reader import read_source
+from gsa_dsl.frontend.sources import read_source
 
 FOLDER = Path(__file__).parents[1] / "golden" / "diagnostics"
 GRAMMAR = resources.files("gsa_dsl.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gsa_dsl.diagnostics.errors import SpecError
-from gsa_dsl.frontend.parser import read_source
-from gsa_dsl.frontend.reader import MAX_DEPTH, MAX_SIZE
+from gsa_dsl.frontend.reader import MAX_DEPTH
+from gsa_dsl.frontend.sources import MAX_SIZE, read_source
 from tests.frontend.specs import mistakes, read
 
 

@@ -78,8 +78,6 @@ def close(got: Tensor, wanted: Tensor, size: Tensor, tolerance: float, margin: T
 def interpreted(folder: Path, exprs: list[Scalar], values: dict[str, Tensor]) -> Tensor:
     """Every expression at ``values`` by its Triton text in the interpreter, float32 [expressions, points]."""
     functions = [function_text(f"f{i}", print_scalars((expr,), TRITON)) for i, expr in enumerate(exprs)]
-    sources = library.functions()
-    needed = set(library.called("\n".join(functions), sources))
     stores = "\n".join(
         f"    tl.store(out_ptr + {i} * {POINTS} + n, f{i}(x, y, z) + tl.zeros(({POINTS},), tl.float32))"
         for i in range(len(exprs))
@@ -88,7 +86,7 @@ def interpreted(folder: Path, exprs: list[Scalar], values: dict[str, Tensor]) ->
     text = "\n\n\n".join(
         [
             "import triton\nimport triton.language as tl",
-            *(source for name, source in sources.items() if name in needed),
+            *library.needed("\n".join(functions)),
             *(f"@triton.jit\n{function}" for function in functions),
             f"@triton.jit\ndef evaluate_kernel(x_ptr, y_ptr, z_ptr, out_ptr):\n    n = tl.arange(0, {POINTS})\n"
             f"{loads}\n{stores}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -68,9 +69,42 @@ def test_a_compile_from_the_cache_loads_no_compiler(backend: str, tmp_path: Path
         run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300)
         return set(run.stdout.split())
 
-    compiler = {"lark", "sympy", "jinja2"}
-    assert loaded() & compiler == compiler  # the first compile needs them: the test can see them
+    compiler = {"lark", "jinja2"}
+    first = loaded()
+    assert first & compiler == compiler  # the first compile needs them: the test can see them
+    assert "sympy" not in first  # its import takes longer than all of the compilation
     assert not loaded() & compiler
+
+
+TIMED = """
+import time
+import torch, triton.runtime.interpreter
+start = time.process_time()
+import gsa_dsl
+gsa_dsl.compile({spec!r}, heads=64, kv_heads=4, head_dim=128, backend="interpret", cache_dir={cache!r})
+print(time.process_time() - start)
+"""
+
+
+def test_a_fresh_process_has_its_attention_at_once(tmp_path: Path) -> None:
+    """From a spec to a loaded module in under 1 s, and in under 20 ms from the cache, gsa_dsl's own import included."""
+
+    def seconds() -> float:
+        code = TIMED.format(spec=str(GSA), cache=str(tmp_path))
+        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    def best_of_five(before: Callable[[], object], limit: float) -> float:
+        found = float("inf")
+        for _ in range(5):
+            before()
+            found = min(found, seconds())
+            if found < limit:
+                break  # on a busy machine the least disturbed run tells
+        return found
+
+    seconds()  # a first run writes bytecode
+    assert best_of_five(lambda: shutil.rmtree(tmp_path), 1.0) < 1.0
+    assert best_of_five(lambda: None, 0.02) < 0.02
 
 
 def test_a_compile_from_the_cache_is_fast(compile_gsa: Compile) -> None:
