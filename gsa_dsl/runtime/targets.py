@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 from triton.compiler import compile as triton_compile
@@ -49,13 +51,29 @@ def compile_for(module: ModuleType, target: str, dtype: str = "bf16") -> Iterato
     Raises:
         triton.CompilationError: a kernel does not compile for that target.
     """
-    for name, kernel in vars(module).items():
-        if not isinstance(kernel, JITFunction) or not name.endswith("_kernel"):
-            continue
-        flags = [param.name for param in kernel.params if param.is_constexpr]
-        for bits in range(1 << len(flags)):
-            variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)}
-            yield _compile(module, name, kernel, target, dtype, variant)
+    kernels = {
+        name: kernel
+        for name, kernel in vars(module).items()
+        if isinstance(kernel, JITFunction) and name.endswith("_kernel")
+    }
+    with _precision_of(module, target):
+        for name, kernel in kernels.items():
+            flags = [param.name for param in kernel.params if param.is_constexpr]
+            for bits in range(1 << len(flags)):
+                variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)}
+                yield _compile(module, name, kernel, target, dtype, variant)
+
+
+@contextmanager
+def _precision_of(module: ModuleType, target: str) -> Iterator[None]:
+    """The module as it would be on a machine with ``target``: how float32 is multiplied hangs on the torch at hand."""
+    names = vars(module)
+    own = names["PRECISION"]
+    names["PRECISION"] = tl.constexpr("tf32x3" if TARGETS[target].backend == "cuda" else "ieee")
+    try:
+        yield
+    finally:
+        names["PRECISION"] = own
 
 
 def _compile(
