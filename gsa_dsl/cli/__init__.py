@@ -1,4 +1,4 @@
-"""The command ``gsa``: check, explain, compile and verify specs from a terminal or a script."""
+"""The command ``gsa``: write, check, explain, compile and verify specs from a terminal or a script."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gsa_dsl import __version__
-from gsa_dsl.cli import check, compile, explain, verify
+from gsa_dsl.cli import check, compile, explain, fmt, new, verify
 from gsa_dsl.cli.output import print_error, report_spec_error
 from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
 from gsa_dsl.diagnostics import SpecError
@@ -17,7 +17,9 @@ __all__ = ["main"]
 
 _EPILOG = """\
 examples:
+  gsa new my_attention                          a spec to start from, as my_attention.gsa
   gsa check examples/*.gsa                      every mistake, with its place and its fix
+  gsa fmt examples/*.gsa                        lay them out in the canonical way
   gsa explain examples/gsa.gsa --L 131072       what the attention costs at that length
   gsa compile examples/gsa.gsa -o build/        write the kernels as one Python file
   gsa verify examples/gsa.gsa -p k_base=32 -p k_min=8 -p k_max=64
@@ -60,6 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gsa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (check, explain, compile, verify):
+    for command in (new, check, fmt, explain, compile, verify):
         command.add(commands)
     return parser

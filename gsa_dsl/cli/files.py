@@ -36,3 +36,16 @@ def write_file(path: Path, text: str) -> None:
         loader.write_atomically(path, text)
     except OSError as error:
         raise Misuse(f"cannot write {path}: {error.strerror}") from error
+
+
+def rewrite_file(path: Path, text: str) -> None:
+    """Replace the text of the file at ``path``, whole or not at all; a link stays a link, permissions stay.
+
+    Raises:
+        Misuse: the place cannot be written to.
+    """
+    try:
+        real = path.resolve(strict=True)
+        loader.write_atomically(real, text, mode=real.stat().st_mode & 0o7777)
+    except OSError as error:
+        raise Misuse(f"cannot write {path}: {error.strerror}") from error

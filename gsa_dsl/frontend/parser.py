@@ -26,13 +26,18 @@ _MAX_NUMBER = 40
 
 def parse(source: Source) -> ast.Spec:
     """The syntax tree of ``source``; raises SpecError with all its syntax mistakes, at most one a clause."""
+    return parse_with_tokens(source)[0]
+
+
+def parse_with_tokens(source: Source) -> tuple[ast.Spec, tuple[Token, ...]]:
+    """The syntax tree and every token it was read from, punctuation included; raises as :func:`parse`."""
     check_text(source)
     session = _Session(source)
     tree = session.run()
     if session.diagnostics:
         raise SpecError(source, tuple(session.diagnostics))
     assert tree is not None
-    return build(source, tree)
+    return build(source, tree), tuple(session.tokens)
 
 
 @cache
@@ -56,7 +61,7 @@ class _Session:
         self._source = source
         self._parser: InteractiveParser = _lark().parse_interactive(source.text)
         self._recovery = Recovery(source.text)
-        self._tokens: list[Token] = []
+        self.tokens: list[Token] = []
         self._reported: int | None = None
 
     def run(self) -> Tree[Token] | None:
@@ -76,7 +81,7 @@ class _Session:
     def _feed_all(self) -> Tree[Token]:
         parser = self._parser
         for token in parser.iter_parse():
-            self._tokens.append(token)
+            self.tokens.append(token)
         end = len(self._source.text)
         tree: Tree[Token] = parser.feed_token(token_at(self._source.text, END, end, end))
         return tree
@@ -100,14 +105,14 @@ class _Session:
         """Bring the parser to where it stood at ``end``, in the clause that begins at ``start``."""
         values = self._parser.parser_state.value_stack
         shrink(self._parser, sum(end_of(value) <= start for value in values))
-        for token in self._tokens:
+        for token in self.tokens:
             if start <= start_of(token) < end:
                 self._parser.feed_token(token)
 
     def _at(self, found: Token) -> Failure:
-        while self._tokens and end_of(self._tokens[-1]) > start_of(found):
-            self._tokens.pop()
-        previous = self._tokens[-1] if self._tokens else None
+        while self.tokens and end_of(self.tokens[-1]) > start_of(found):
+            self.tokens.pop()
+        previous = self.tokens[-1] if self.tokens else None
         stack = tuple(self._parser.parser_state.value_stack)
         return Failure(self._source, found, previous, accepted(self._parser), stack)
 
@@ -127,12 +132,12 @@ class _Session:
             self._parser.feed_token(token)
             # Nobody is told that something stands after a token that was put in.
             if end_of(token) > start_of(token):
-                self._tokens.append(token)
+                self.tokens.append(token)
         seek(self._parser, self._source.text, finding.resume_at)
         return True
 
     def _check_numbers(self) -> None:
-        for token in self._tokens:
+        for token in self.tokens:
             if token.type == "NUMBER" and (len(token) > _MAX_NUMBER or math.isinf(float(token))):
                 reason = f"numbers are float64 and at most {_MAX_NUMBER} characters long"
                 shown = token if len(token) <= _MAX_NUMBER else f"{token[:10]}..."

@@ -52,17 +52,17 @@ def _facts(folder: str | Path) -> Iterator[str]:
                 yield f"{entry.name} {facts.st_size} {facts.st_mtime_ns}\n"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``path`` whole or not at all, also when several processes do so at once."""
+def write_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Write ``path`` whole or not at all, also when several processes do so at once; ``mode``: its permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        # A temporary file is private to its owner; the result has the mode any new file would have.
+        # A temporary file is private to its owner; unless told, the result has the mode any new file would have.
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, 0o666 & ~mask if mode is None else mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -78,6 +78,8 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"gsa_dsl"}
     assert "gsa_dsl/py.typed" in names
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name]
+    examples = {name.removeprefix("gsa_dsl/_examples/") for name in names if name.startswith("gsa_dsl/_examples/")}
+    assert examples == {path.name for path in (ROOT / "examples").glob("*.gsa")}
     missing = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "gsa_dsl").rglob("*")

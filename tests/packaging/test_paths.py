@@ -1,4 +1,4 @@
-"""Finding the kernel templates."""
+"""Finding the files that are shipped beside the package."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gsa_dsl.paths import templates_dir
+from gsa_dsl.paths import examples_dir, templates_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_checkout_uses_its_own_templates() -> None:
     assert templates_dir() == ROOT / "templates"
+    assert examples_dir() == ROOT / "examples"
 
 
 def test_an_installed_package_uses_the_ones_inside(tmp_path: Path) -> None:
