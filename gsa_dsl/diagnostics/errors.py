@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from gsa_dsl.diagnostics.span import Source, Span
 
+# How many mistakes of one kind, syntactic or semantic, a run tells.
+MOST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Label:

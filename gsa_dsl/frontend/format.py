@@ -15,6 +15,7 @@ from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.parser import parse_with_tokens
 from gsa_dsl.frontend.pieces import CLOSING, OPENING, Piece, children, comments, pieces
+from gsa_dsl.frontend.reader import MAX_SIZE
 
 WIDTH = 100
 _INDENT = 2
@@ -23,7 +24,7 @@ _RAGGED = 24
 
 
 class FormattingError(Exception):
-    """A formatted text would not mean what the original does: a mistake of the formatter, and nothing is changed."""
+    """A spec cannot be formatted, and nothing is changed: the new text would be too large, or mean something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,12 @@ def format_source(source: Source) -> str:
     """The canonical text of the spec in ``source``, with ``\\n`` line ends.
 
     Formatting the result again changes nothing. Raises SpecError for a text that does not parse, and FormattingError
-    rather than return a text of another meaning.
+    rather than return a text of another meaning, or one too large to be read again.
     """
     tree, every = _read(source)
     text = "\n".join(_beside(_lines(_rows(tree, every)))).strip("\n") + "\n"
+    if len(text) > MAX_SIZE:
+        raise FormattingError(f"{source.name}: formatted, it would be larger than {MAX_SIZE // 1024} KiB")
     again, kept = _read(Source(source.name, text))
     if not same_tree(tree, again) or comments(every) != comments(kept):
         raise FormattingError(f"{source.name}: formatting would change what it says; please report this spec")
@@ -245,8 +248,9 @@ def _wrapped(line: Sequence[Piece], indent: int) -> list[tuple[int, Sequence[Pie
     """
     if indent + len(_joined(line)) <= WIDTH:
         return [(indent, line)]
+    levels = _levels(line)
     for signs in ("+-", "*/"):
-        cuts = [i for i in range(1, len(line) - 1) if _levels(line)[i] == 0 and _is_sign(line, i, signs)]
+        cuts = [i for i in range(1, len(line) - 1) if levels[i] == 0 and _is_sign(line, i, signs)]
         if cuts:
             first, *others = [line[start:end] for start, end in pairwise([0, *cuts, len(line)])]
             below = [part for other in others for part in _wrapped(other, indent + _CONTINUATION)]

@@ -11,7 +11,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
-from gsa_dsl.diagnostics.errors import Diagnostic, SpecError
+from gsa_dsl.diagnostics.errors import MOST, Diagnostic, SpecError
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.build import build, token_span
@@ -20,7 +20,6 @@ from gsa_dsl.frontend.mistakes import explain
 from gsa_dsl.frontend.reader import MAX_DEPTH, check_text, nested_too_deeply, span_at
 from gsa_dsl.frontend.recovery import Recovery, accepted, seek, shrink, token_at
 
-_MAX_DIAGNOSTICS = 100
 _MAX_NUMBER = 40
 
 
@@ -66,7 +65,7 @@ class _Session:
 
     def run(self) -> Tree[Token] | None:
         """The whole tree; None if the parse had to be given up."""
-        while len(self.diagnostics) < _MAX_DIAGNOSTICS:
+        while len(self.diagnostics) < MOST:
             try:
                 tree = self._feed_all()
             except UnexpectedInput as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gsa_dsl.diagnostics.errors import Diagnostic, Label
+from gsa_dsl.diagnostics.errors import MOST, Diagnostic, Label
 from gsa_dsl.diagnostics.span import Source, Span
 
 
 @dataclass(slots=True)
 class Mistakes:
-    """The diagnostics of one check of ``source``, in the order they were found."""
+    """The first ``MOST`` diagnostics of one check of ``source``, in the order they were found."""
 
     source: Source
     found: list[Diagnostic] = field(default_factory=list)
@@ -20,7 +20,7 @@ class Mistakes:
     ) -> None:
         """Note one mistake; the same one at the same place is told once."""
         diagnostic = Diagnostic(code, message, span, reason, fix, labels)
-        if diagnostic not in self.found:
+        if len(self.found) < MOST and diagnostic not in self.found:
             self.found.append(diagnostic)
 
     def text(self, span: Span) -> str:

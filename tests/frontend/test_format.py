@@ -48,7 +48,7 @@ def test_the_examples_are_formatted(path: object) -> None:
     assert formatted(text) == text
 
 
-@pytest.mark.parametrize("kind", (*get_args(ast.Clause), ast.Setting, ast.Score), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*get_args(ast.Clause), ast.Setting, ast.Score], ids=lambda kind: kind.__name__)
 def test_every_clause_has_a_rule(kind: type[ast.Node]) -> None:
     assert isinstance(RULES[kind], Rule)
 

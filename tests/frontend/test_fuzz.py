@@ -8,12 +8,15 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsa_dsl.diagnostics.codes import SYNTAX
+from gsa_dsl.diagnostics.codes import CODES, SYNTAX
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.diagnostics.render import render, to_json
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend import ast
+from gsa_dsl.frontend.format import format_source
 from gsa_dsl.frontend.parser import parse
+from gsa_dsl.sema.check import check
+from gsa_dsl.testing.strategies import specs
 from tests.frontend.specs import EVERY_CLAUSE, EXAMPLES
 
 SPECS = [EVERY_CLAUSE, *(path.read_text(encoding="utf-8") for path in EXAMPLES)]
@@ -89,3 +92,21 @@ def test_one_stray_sign_is_one_mistake(text: str, data: st.DataObject) -> None:
     ]
     position = data.draw(st.sampled_from(ends))
     assert answered(f"{text[:position]} ? {text[position:]}") in (("GSA009",), ("GSA012",), ("GSA016",))
+
+
+@settings(deadline=None, max_examples=120)
+@given(specs(), st.integers(min_value=0, max_value=4), st.randoms(use_true_random=False))
+def test_mutated_good_specs_through_the_checker(text: str, edits: int, chance: random.Random) -> None:
+    tokens = TOKENS.findall(text)
+    for _ in range(edits):
+        position = chance.randrange(len(tokens))
+        tokens[position : position + chance.randrange(2)] = [chance.choice(PIECES) for _ in range(chance.randrange(2))]
+    source = Source("fuzz.gsa", "".join(tokens))
+    try:
+        check(parse(source))
+        format_source(source)
+    except SpecError as error:
+        assert {diagnostic.code for diagnostic in error.diagnostics} <= set(CODES)
+        assert str(error)
+    else:
+        assert check(parse(Source("fuzz.gsa", format_source(source)))).name
