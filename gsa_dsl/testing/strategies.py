@@ -42,7 +42,7 @@ _BUDGETS = (
     "clamp({k} * ema(var(score[t])) / var(score[t]), {low}, {high})",
     "clamp({k} * var(score[t]) / ema(var(score[t])), {low}, {high})",
     "clamp(0.25 * count(score[t]), {low}, {high})",
-    "clamp({k} * abs(max(score[t]) - mean(score[t])), {low}, {high})",
+    "clamp(1 + {k} * abs(max(score[t]) - mean(score[t])), {low}, {high})",
     "clamp({k} + min(score[t]), {low}, {high})",
 )
 

@@ -101,12 +101,14 @@ def test_mutated_good_specs_through_the_checker(text: str, edits: int, chance: r
     for _ in range(edits):
         position = chance.randrange(len(tokens))
         tokens[position : position + chance.randrange(2)] = [chance.choice(PIECES) for _ in range(chance.randrange(2))]
-    source = Source("fuzz.gsa", "".join(tokens))
+    source, found = Source("fuzz.gsa", "".join(tokens)), None
     try:
         check(parse(source))
-        format_source(source)
+        neat = format_source(source)
     except SpecError as error:
-        assert {diagnostic.code for diagnostic in error.diagnostics} <= set(CODES)
-        assert str(error)
+        found = error
+    if found is None:
+        assert check(parse(Source("fuzz.gsa", neat))).name
     else:
-        assert check(parse(Source("fuzz.gsa", format_source(source)))).name
+        assert {diagnostic.code for diagnostic in found.diagnostics} <= set(CODES)
+        assert "fuzz.gsa:" in str(found)
