@@ -1,8 +1,9 @@
-"""``gsa explain``: what a spec costs, or any stage of its compilation."""
+"""``gsa explain``: what a spec costs, any stage of its compilation, or what a diagnostic's code means."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsa_dsl.cli.files import read_source
@@ -10,6 +11,7 @@ from gsa_dsl.cli.options import add_dialect, add_json, add_params, add_shape, po
 from gsa_dsl.cli.output import print_json
 from gsa_dsl.cli.session import check_file, generated_for, plan_for, shape_of
 from gsa_dsl.cli.status import GOOD, Misuse
+from gsa_dsl.diagnostics.pages import CODE, page, page_text
 
 if TYPE_CHECKING:
     from gsa_dsl.cli.options import Subparsers
@@ -22,6 +24,7 @@ examples:
   gsa explain gsa.gsa --stage typed                    every expression with its proven range
   gsa explain gsa.gsa --stage ir                       the maths of the kernels, derivatives included
   gsa explain gsa.gsa --stage source | less            the generated module
+  gsa explain GSA064                                   what a diagnostic means, with an example and its fix
 
 stages, in order:
   ast     the syntax tree
@@ -37,12 +40,12 @@ def add(commands: Subparsers) -> None:
     """Add the command to the ``gsa`` parser."""
     parser = commands.add_parser(
         "explain",
-        help="show what a spec costs, or any stage of its compilation",
-        description="Show what a spec costs, or any stage of its compilation.",
+        help="show what a spec costs, a stage of its compilation, or what a diagnostic means",
+        description="Show what a spec costs, any stage of its compilation, or what the code of a diagnostic means.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="a spec, or - for standard input")
+    parser.add_argument("file", metavar="FILE", help="a spec, - for standard input, or a diagnostic's code")
     parser.add_argument("--stage", choices=tuple(_STAGES), default="cost", help="what to show (default: %(default)s)")
     add_shape(parser, heads=32, kv_heads=8, head_dim=128)
     parser.add_argument(
@@ -56,9 +59,25 @@ def add(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the stage asked for."""
-    _STAGES[arguments.stage](arguments)
+    """Show the stage asked for, or the page of a code."""
+    if CODE.fullmatch(arguments.file) and not Path(arguments.file).exists():
+        _code(arguments.file.upper(), arguments)
+    else:
+        _STAGES[arguments.stage](arguments)
     return GOOD
+
+
+def _code(code: str, arguments: argparse.Namespace) -> None:
+    from gsa_dsl.diagnostics.codes import CODES
+
+    try:
+        text = page_text(code)
+    except KeyError:
+        raise Misuse(f"there is no diagnostic {code}; the codes are {min(CODES)} to {max(CODES)}") from None
+    if arguments.json:
+        print_json({"ok": True, "code": code, "title": CODES[code], "page": page(code)})
+    else:
+        print(text, end="")
 
 
 def _ast(arguments: argparse.Namespace) -> None:

@@ -80,6 +80,8 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name]
     examples = {name.removeprefix("gsa_dsl/_examples/") for name in names if name.startswith("gsa_dsl/_examples/")}
     assert examples == {path.name for path in (ROOT / "examples").glob("*.gsa")}
+    errors = {name.removeprefix("gsa_dsl/_errors/") for name in names if name.startswith("gsa_dsl/_errors/")}
+    assert errors == {path.name for path in (ROOT / "docs" / "errors").glob("GSA*.md")}
     missing = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "gsa_dsl").rglob("*")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsa_dsl.paths import examples_dir, templates_dir
+from gsa_dsl.paths import errors_dir, examples_dir, templates_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_checkout_uses_its_own_templates() -> None:
     assert templates_dir() == ROOT / "templates"
     assert examples_dir() == ROOT / "examples"
+    assert errors_dir() == ROOT / "docs" / "errors"
 
 
 def test_an_installed_package_uses_the_ones_inside(tmp_path: Path) -> None:
