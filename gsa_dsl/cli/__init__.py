@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gsa_dsl import __version__
-from gsa_dsl.cli import check, compile, explain, fmt, new, verify
+from gsa_dsl.cli import check, compile, explain, fmt, lsp, new, verify
 from gsa_dsl.cli.output import print_error, report_spec_error
 from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
 from gsa_dsl.diagnostics import SpecError
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # as the language server leaves it
+            sys.stdout.flush()
     except SpecError as error:
         report_spec_error(error, as_json=arguments.json)
         return WRONG
@@ -62,6 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gsa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (new, check, fmt, explain, compile, verify):
+    for command in (new, check, fmt, explain, compile, verify, lsp):
         command.add(commands)
     return parser

@@ -15,7 +15,7 @@ from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.parser import parse_with_tokens
 from gsa_dsl.frontend.pieces import CLOSING, OPENING, Piece, children, comments, pieces
-from gsa_dsl.frontend.reader import MAX_SIZE
+from gsa_dsl.frontend.sources import MAX_SIZE
 
 WIDTH = 100
 _INDENT = 2

@@ -39,6 +39,18 @@ def parse_with_tokens(source: Source) -> tuple[ast.Spec, tuple[Token, ...]]:
     return build(source, tree), tuple(session.tokens)
 
 
+def unfinished(source: Source) -> Failure | None:
+    """Where the parser stands at the end of a text that stops short, mistakes on the way passed over.
+
+    None where nothing is missing, or where no sense can be made of what was written. Raises SpecError for a text that
+    is refused as a whole.
+    """
+    check_text(source)
+    session = _Session(source)
+    session.run()
+    return session.end
+
+
 @cache
 def _lark() -> Lark:
     grammar = resources.files("gsa_dsl.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")
@@ -61,6 +73,7 @@ class _Session:
         self._parser: InteractiveParser = _lark().parse_interactive(source.text)
         self._recovery = Recovery(source.text)
         self.tokens: list[Token] = []
+        self.end: Failure | None = None
         self._reported: int | None = None
 
     def run(self) -> Tree[Token] | None:
@@ -123,6 +136,8 @@ class _Session:
         if clause != self._reported or failure.at_end:
             self.diagnostics.append(finding.diagnostic)
         self._reported = clause
+        if failure.at_end:
+            self.end = failure
         if failure.at_end or END in failure.expected:
             return False
         if finding.resume_at is None:

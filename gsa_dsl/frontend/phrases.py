@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gsa_dsl.frontend.failure import Failure
@@ -28,6 +29,7 @@ _SLOTS = {
     "_WITH": "'kl'",
     "_BOUND": "'flops', 'memory', 'bytes' or 'selected'",
 }
+_LAST_SLOT = "'tokens'"
 
 
 def listed(items: Sequence[str], joiner: str) -> str:
@@ -67,6 +69,16 @@ def expectation(failure: Failure) -> str:
     return listed(list(dict.fromkeys(phrases)), "or") if phrases else "an operator"
 
 
+def slot_words(failure: Failure) -> tuple[str, ...]:
+    """The words that the clause's open place takes, where it takes one of a vocabulary."""
+    return tuple(re.findall(r"'(\w+)'", _slot(failure)))
+
+
+def all_slot_words() -> frozenset[str]:
+    """Every word that some clause's open place takes."""
+    return frozenset(re.findall(r"'(\w+)'", " ".join((*_SLOTS.values(), _LAST_SLOT))))
+
+
 def _slot(failure: Failure) -> str:
     """The words of the vocabulary that the clause's open place takes."""
     for terminal, words in _SLOTS.items():
@@ -74,4 +86,4 @@ def _slot(failure: Failure) -> str:
             return words
     if failure.clause is not None and failure.clause.type == "_ALWAYS":
         return _SLOTS["_ALWAYS"]
-    return "'tokens'"
+    return _LAST_SLOT

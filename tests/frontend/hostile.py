@@ -82,9 +82,8 @@ def main(folder: str) -> None:
     from gsa_dsl.diagnostics.errors import SpecError
     from gsa_dsl.frontend.format import FormattingError, format_source
     from gsa_dsl.frontend.parser import parse
-    from gsa_dsl.frontend.reader import read_source
+    from gsa_dsl.frontend.sources import read_source
     from gsa_dsl.sema.check import check
-    from gsa_dsl.sema.cost import cost  # noqa: F401  (sympy's import is not what is timed)
 
     for path in sorted(Path(folder).iterdir()):
         start = time.process_time()

@@ -1,0 +1,47 @@
+"""What the words of the language mean, in a sentence each."""
+
+from __future__ import annotations
+
+from gsa_dsl.frontend import ast
+from gsa_dsl.frontend.words import FORMS
+from gsa_dsl.ops import FUNCTIONS, REDUCTIONS
+
+STATISTICS: dict[str, str] = {
+    "var": "the variance of the row's scores over s <= t; 0 for a single key",
+    "mean": "the mean of the row's scores over s <= t",
+    "max": "the largest of the row's scores over s <= t",
+    "min": "the smallest of the row's scores over s <= t",
+    "count": "how many keys s <= t have a finite score",
+}
+_REDUCED: dict[str, str] = {
+    "sum": "the sum over the indexer's heads of the product that follows",
+    "mean": "the mean over the indexer's heads of the product that follows",
+    "max": "the largest over the indexer's heads of the product that follows",
+}
+_OTHERS: dict[str, str] = {
+    "ema": "ema(EXPR, decay = 0.99, init = 1): the running mean over past training steps, as it was before this one",
+    "linear": "linear(x): a learned linear map of the layer's input, one number a position and head (and feature)",
+}
+TENSOR_DOCS: dict[str, str] = {
+    "q": "the indexer's query at position t, for its head j: a vector of `dim` features",
+    "k": "the indexer's key at position s, shared by its heads: a vector of `dim` features",
+    "w": "the weight of the indexer's head j for the query at position t",
+    "b": "the bias of the indexer's head j",
+    "score": "how well the key at position s suits the query at position t, by the indexer",
+    "x": "the layer's input",
+}
+
+
+def function_docs(name: str) -> list[str]:
+    """What ``name`` means when called: one sentence for each way to call it, none if it is no function."""
+    found = [f"`{name}`: {FUNCTIONS[name].doc}"] if name in FUNCTIONS else []
+    found += [f"`{name}(score[t])`: {STATISTICS[name]}"] if name in STATISTICS else []
+    found += [f"`{name}(j) ...`: {_REDUCED[name]}"] if name in REDUCTIONS else []
+    return [*found, *([f"`{name}`: {_OTHERS[name]}"] if name in _OTHERS else [])]
+
+
+def clause_docs(node: ast.Node) -> str:
+    """What a clause says, and how it is written."""
+    word = type(node).__name__.lower()
+    said = (type(node).__doc__ or "").replace("``", "`")
+    return f"{said}\n\n```gsa\n{FORMS[word]}\n```" if word in FORMS else said
