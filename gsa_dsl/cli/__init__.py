@@ -13,7 +13,7 @@ from gsa_dsl.cli.output import print_error, report_spec_error
 from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
 from gsa_dsl.diagnostics import SpecError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 examples:
@@ -33,7 +33,7 @@ exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (the process's own unless given) and return the exit status 0, 1 or 2."""
-    parser = _parser()
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of ``gsa`` with all its commands."""
     parser = argparse.ArgumentParser(
         prog="gsa",
         description="Compile short specs of sparse gated attention into checked, differentiable Triton kernels.",

@@ -40,3 +40,5 @@ def blocks(*pages: str, language: str | None = None, role: str | None = None) ->
 
 
 PAGES = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))))
+# Read from top to bottom, by a test of its own.
+TUTORIAL = "docs/tutorial.md"

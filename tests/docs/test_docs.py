@@ -15,9 +15,10 @@ from gsa_dsl.diagnostics import Source, SpecError
 from gsa_dsl.frontend.parser import parse
 from gsa_dsl.ops import FUNCTIONS
 from gsa_dsl.sema.check import check
-from tests.docs.snippets import PAGES, ROOT, Block, blocks
+from tests.docs.snippets import PAGES, ROOT, TUTORIAL, Block, blocks
 
 GOOD = blocks(*PAGES, language="gsa", role="")
+RUNNABLE = [page for page in PAGES if page != TUTORIAL]
 REFUSED = blocks(*PAGES, role="refused")
 
 
@@ -53,7 +54,7 @@ def test_a_refused_spec_is_answered_as_shown(number: int) -> None:
     assert str(raised.value) == answer.text.rstrip("\n")
 
 
-@pytest.mark.parametrize("block", blocks(*PAGES, language="console"), ids=str)
+@pytest.mark.parametrize("block", blocks(*RUNNABLE, language="console"), ids=str)
 def test_a_shown_command_prints_what_is_shown(
     block: Block, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +66,7 @@ def test_a_shown_command_prints_what_is_shown(
         assert re.fullmatch(pattern, printed), f"$ gsa {command}\n{printed}"
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in blocks(*PAGES, language="python", role="")}))
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks(*RUNNABLE, language="python", role="")}))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, workplace: Path) -> None:
     names: dict[str, object] = {}
     for block in blocks(page, language="python", role=""):
