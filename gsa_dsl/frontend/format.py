@@ -17,9 +17,8 @@ from gsa_dsl.frontend.parser import parse_with_tokens
 from gsa_dsl.frontend.pieces import CLOSING, OPENING, Piece, children, comments, pieces
 from gsa_dsl.frontend.sources import MAX_SIZE
 
-WIDTH = 100
+WIDTH = 120
 _INDENT = 2
-_CONTINUATION = 4
 _RAGGED = 24
 
 
@@ -42,7 +41,7 @@ _PLAIN = Rule()
 RULES: dict[type[ast.Node], Rule] = {
     ast.Causal: _PLAIN,
     ast.Scale: _PLAIN,
-    ast.Gate: Rule(columns=(("=", 1), ("per", 2))),
+    ast.Gate: Rule(columns=(("=", 1), ("per", 2), ("starts", 2))),
     ast.Indexer: Rule(block=True),
     ast.Setting: _PLAIN,
     ast.Score: _PLAIN,
@@ -253,7 +252,7 @@ def _wrapped(line: Sequence[Piece], indent: int) -> list[tuple[int, Sequence[Pie
         cuts = [i for i in range(1, len(line) - 1) if levels[i] == 0 and _is_sign(line, i, signs)]
         if cuts:
             first, *others = [line[start:end] for start, end in pairwise([0, *cuts, len(line)])]
-            below = [part for other in others for part in _wrapped(other, indent + _CONTINUATION)]
+            below = [part for other in others for part in _wrapped(other, indent + _INDENT)]
             return [*_wrapped(first, indent), *below]
     bracket = max(_brackets(line), key=lambda ends: ends[1] - ends[0], default=None)
     if bracket is None or bracket[1] - bracket[0] < 2:

@@ -172,14 +172,14 @@ def test_comments_of_neighbours_line_up_unless_their_lines_differ_much() -> None
 
 def test_a_long_line_is_broken_and_a_short_one_joined() -> None:
     statistic = "ema(var(score[t]), decay = 0.99, init = 1)"
-    body = f"clamp(k * {statistic} / var(score[t]) + abs(mean(score[t]))\n - count(score[t]), 1,\n k)"
+    body = f"clamp(k * {statistic} / var(score[t]) + abs(mean(score[t]) / {statistic})\n - count(score[t]), 1,\n k)"
     result = formatted(f"attention a {{ budget[t] = {body} }}")
     assert max(map(len, result.splitlines())) <= WIDTH
     assert result.splitlines()[1:-1] == [
         "  budget[t] = clamp(",
         "    k * ema(var(score[t]), decay = 0.99, init = 1) / var(score[t])",
-        "        + abs(mean(score[t]))",
-        "        - count(score[t]),",
+        "      + abs(mean(score[t]) / ema(var(score[t]), decay = 0.99, init = 1))",
+        "      - count(score[t]),",
         "    1,",
         "    k",
         "  )",
