@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
@@ -187,9 +187,9 @@ def _above(row: _Row) -> Iterator[_Line]:
 def _aligned(run: list[_Row]) -> Iterator[_Line]:
     """Rows of one kind on a line each, their columns one below the other."""
     table = [row.cells() for row in run]
-    widths = [max(map(len, column)) for column in zip(*table, strict=False)]
+    widths = [max(map(len, column)) for column in zip_longest(*table, fillvalue="")]
     for row, cells in zip(run, table, strict=True):
-        gaps = [*(gap for _, gap in row.rule.columns[: len(cells) - 1]), 0]
+        gaps = [gap for _, gap in row.rule.columns] + [0]
         padded = (cell.ljust(width) + " " * gap for cell, width, gap in zip(cells, widths, gaps, strict=False))
         yield from _above(row)
         yield " " * row.indent + "".join(padded).rstrip(), row.pieces[-1].beside
