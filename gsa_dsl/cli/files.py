@@ -26,6 +26,16 @@ def read_source(name: str) -> Source:
         raise Misuse(f"cannot read {name}: not UTF-8 text (byte {error.start})") from error
 
 
+def read_alone(name: str) -> Source:
+    """The text in the file ``name`` and nothing it may refer to, or standard input for ``-``; raises likewise."""
+    if name == "-":
+        return read_source(name)
+    try:
+        return sources.read_source(name)
+    except OSError as error:
+        raise Misuse(f"cannot read {name}: {error.strerror}") from error
+
+
 def write_file(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` and make its folder; the file is there whole or not at all.
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsa_dsl.cli.files import read_source, rewrite_file
+from gsa_dsl.cli.files import read_alone, rewrite_file
 from gsa_dsl.cli.options import add_json
 from gsa_dsl.cli.output import Json, diagnostics_json, print_error, print_json, report_spec_error
 from gsa_dsl.cli.status import GOOD, WRONG
@@ -60,7 +60,7 @@ def _format(name: str, arguments: argparse.Namespace) -> Json:
     from gsa_dsl.frontend.format import FormattingError, format_source
 
     try:
-        source = read_source(name)
+        source = read_alone(name)
         text = format_source(source)
     except SpecError as error:
         if not arguments.json:
