@@ -62,6 +62,10 @@ def _context(plan: Plan) -> dict[str, object]:
         "dim_padded": plan.shape.head_dim != max(16, next_power_of_two(plan.shape.head_dim)),
         "index_padded": score is not None and score.dim != max(16, next_power_of_two(score.dim)),
         "windowed": not plan.listed and bool(plan.first or plan.last),
+        # What a query sees is more or less than the keys s <= t.
+        "spanned": plan.documents or not plan.causal,
+        "seen_keys": "every key s <= t" if plan.causal and not plan.documents else "every key a query sees",
+        "masses": [] if budget is None else [level for level in budget.levels if level.op == "top_p"],
         # Sinks without an indexer: keys that every later query sees.
         "far": not plan.listed and bool(plan.first),
         "uses": uses,
@@ -124,6 +128,8 @@ def meta(plan: Plan) -> dict[str, object]:
         "ema_decay": [] if budget is None else list(budget.ema_decay),
         "ema_init": [] if budget is None else list(budget.ema_init),
         "trained": plan.temperature is not None,
+        **({} if plan.causal else {"full": True}),
+        **({"documents": True} if plan.documents else {}),
     }
 
 
