@@ -67,7 +67,8 @@ def _context(plan: Plan) -> dict[str, object]:
         "seen_keys": "every key s <= t" if plan.causal and not plan.documents else "every key a query sees",
         "masses": [] if budget is None else [level for level in budget.levels if level.op == "top_p"],
         # Sinks without an indexer: keys that every later query sees.
-        "far": not plan.listed and bool(plan.first),
+        "far": not plan.listed and bool(plan.first) and plan.causal and not plan.documents,
+        "forced_most": _forced_most(plan),
         "uses": uses,
         "partial_names": partial_names,
         "readers": {
@@ -87,6 +88,16 @@ def _context(plan: Plan) -> dict[str, object]:
         "n_gates": len(gates),
         "word_dtype": word,
     }
+
+
+def _forced_most(plan: Plan) -> str:
+    """What forced keys add to the most keys a tile of queries chooses together, as a term of a sum."""
+    first = " + FIRST.value" if plan.first else ""
+    last = " + LAST.value + TILE.value" if plan.last else ""
+    if not plan.causal:
+        last = last.replace("LAST.value", "2 * LAST.value")
+    # A tile may hold as many documents as queries.
+    return first.replace("FIRST.value", "TILE.value * FIRST.value" if plan.documents else "FIRST.value") + last
 
 
 def launches(plan: Plan) -> dict[str, dict[str, int]]:
