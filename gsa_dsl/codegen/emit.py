@@ -91,13 +91,14 @@ def _context(plan: Plan) -> dict[str, object]:
 
 
 def _forced_most(plan: Plan) -> str:
-    """What forced keys add to the most keys a tile of queries chooses together, as a term of a sum."""
-    first = " + FIRST.value" if plan.first else ""
-    last = " + LAST.value + TILE.value" if plan.last else ""
-    if not plan.causal:
-        last = last.replace("LAST.value", "2 * LAST.value")
-    # A tile may hold as many documents as queries.
-    return first.replace("FIRST.value", "TILE.value * FIRST.value" if plan.documents else "FIRST.value") + last
+    """What forced keys add to the most keys a tile of queries chooses together, as further terms of a sum."""
+    terms = []
+    if plan.first:
+        # A tile may hold as many documents as queries.
+        terms.append("TILE.value * FIRST.value" if plan.documents else "FIRST.value")
+    if plan.last:
+        terms.append("LAST.value + TILE.value" if plan.causal else "2 * LAST.value + TILE.value")
+    return "".join(f" + {term}" for term in terms)
 
 
 def launches(plan: Plan) -> dict[str, dict[str, int]]:

@@ -90,13 +90,7 @@ def cost(spec: CheckedSpec) -> CostTable:
 
 
 def _rows(
-    spec: CheckedSpec,
-    budget: Expr,
-    forced: Expr,
-    visible: Expr,
-    pairs: Expr,
-    *,
-    dense: bool,
+    spec: CheckedSpec, budget: Expr, forced: Expr, visible: Expr, pairs: Expr, *, dense: bool
 ) -> tuple[CostRow, ...]:
     rows: list[CostRow] = []
 

@@ -92,7 +92,7 @@ def written(expr: ast.Expr, table: Table) -> Expr:
     raise Undecidable(f"no formula for {expr}")
 
 
-def spelt(formula: Expr | Expr) -> str:
+def spelt(formula: Expr | sympy.Expr) -> str:
     """A formula as a spec would write it, simplified and ordered by sympy."""
     import sympy
 
