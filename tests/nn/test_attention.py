@@ -390,10 +390,24 @@ def test_packed_documents_are_their_own_sequences(tmp_path: object, index_rope: 
         loss = loss + alone.indexer_loss * piece.shape[1] / x.shape[1]
     torch.testing.assert_close(output, torch.cat(parts, 1), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(packed.indexer_loss, loss, rtol=1e-5, atol=1e-6)
-    # Positions that ran on would be others.
-    whole = packed(x, documents=torch.zeros_like(documents))
-    assert not torch.allclose(whole, output, atol=1e-3)
     with pytest.raises(ValueError, match="documents"):
         packed(x)
     with pytest.raises(ValueError, match="documents"):
         alone(x, documents=documents)
+
+
+def test_rotary_positions_restart_with_every_document(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Angles between two positions would be the same; that they stay small keeps them exact."""
+    text = "attention packed { causal  documents }"
+    made = gsa_dsl.compile(text, heads=HEADS, head_dim=HEAD_DIM, backend="torch", cache_dir=str(tmp_path))
+    seen = []
+
+    def spy(x: torch.Tensor, base: float, positions: torch.Tensor | None = None) -> torch.Tensor:
+        assert positions is not None
+        seen.append(positions.broadcast_to(x.shape[:-1])[:, 0].tolist())
+        return rotate(x, base, positions)
+
+    monkeypatch.setattr("gsa_dsl.nn.attention.rotate", spy)
+    documents = torch.tensor([[3, 3, 3, 1, 8, 8], [0, 1, 1, 1, 1, 1]])
+    made.module(D_MODEL)(torch.randn(2, 6, D_MODEL), documents=documents)
+    assert seen == [[[0, 1, 2, 0, 0, 1], [0, 0, 1, 2, 3, 4]]] * 2
