@@ -126,6 +126,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}, bf16, batch 1")
     for path in options.specs:
         compiled = gsa_dsl.compile(path, backend="triton", params=params, **shape)
+        if not compiled.spec.causal or compiled.spec.documents:
+            print(f"benchmarks: {path}: the rivals are causal over whole sequences; this spec is not", file=sys.stderr)
+            return 2
         for length in options.lengths:
             _bench(compiled, path, length, options)
     return 0

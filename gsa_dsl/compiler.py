@@ -99,6 +99,7 @@ class CompiledAttention:
         ema: torch.Tensor | None = None,
         phase: str = "sparse",
         selection: torch.Tensor | Selection | None = None,
+        documents: torch.Tensor | None = None,
         return_aux: bool = False,
     ) -> Any:
         """Attend.
@@ -111,8 +112,11 @@ class CompiledAttention:
             index: the indexer's tensors the spec uses: q [batch, J, length, dI], k [batch, length, dI],
                 w [batch, J, length], b [J]; w and b may be float32.
             ema: [emas] float32, the running means before this step; the spec's initial values if left out.
-            phase: "sparse", or "warmup" to attend to every key s <= t while the indexer learns (DeepSeek's DSA).
+            phase: "sparse", or "warmup" to attend to every key a query sees while the indexer learns (DeepSeek's DSA).
             selection: use this choice, bool [batch, query, key] or an earlier ``aux.selection``, not the indexer's.
+            documents: for a spec that says ``documents``, integer ids [batch, length]: positions next to each other
+                with equal ids are one document. On the CPU an id that comes back later is refused; on a GPU, where
+                looking would wait for the device, it is a document of its own.
             return_aux: also return an :class:`Aux`; the indexer's loss is computed only then.
 
         Returns:
@@ -124,9 +128,12 @@ class CompiledAttention:
         """
         gates, index = gates or {}, index or {}
         validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
+        validate.check_documents(self.meta, documents, query)
         if query.dtype is torch.float32 and self.backend == "triton" and self.recipe["config"] is None:
-            return self._of_float32()._attend(query, key, value, gates, index, ema, phase, selection, return_aux)
-        return self._attend(query, key, value, gates, index, ema, phase, selection, return_aux)
+            attention = self._of_float32()
+        else:
+            attention = self
+        return attention._attend(query, key, value, gates, index, ema, phase, selection, documents, return_aux)
 
     def _of_float32(self) -> CompiledAttention:
         """The same attention with tiles that fit four-byte operands; generated when float32 is first used."""
@@ -149,19 +156,25 @@ class CompiledAttention:
         ema: torch.Tensor | None,
         phase: str,
         selection: torch.Tensor | Selection | None,
+        documents: torch.Tensor | None,
         return_aux: bool,
     ) -> Any:
         if ema is None and self.meta["ema_init"]:
             ema = torch.tensor(self.meta["ema_init"], dtype=torch.float32, device=query.device)
         elif ema is not None:
             ema = ema.detach().to(query.device, torch.float32)
+        more = {} if documents is None else {"documents": documents}
         chosen: Any = selection
         if isinstance(selection, Selection):
             # Lists are laid out for one module's tiles; a choice made by another module goes through its mask.
             chosen = selection.lists if selection.module is self._module else selection.mask()
         elif selection is not None:
-            chosen = selection.tril()  # whatever a mask says of later keys, a query does not see them
-        result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux)
+            # whatever a mask says of other keys, a query does not see them
+            chosen = selection if self.meta.get("full") else selection.tril()
+            if documents is not None:
+                start = self._module.document_spans(documents).start
+                chosen = chosen & (start[:, :, None] == start[:, None, :])
+        result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux, **more)
         if not return_aux:
             return result.output
         kept = None if result.lists is None else Selection(result.lists, query.shape[2], self._module)

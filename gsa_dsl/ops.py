@@ -49,4 +49,6 @@ OPS: dict[str, Op] = {op.name: op for op in (*_FUNCTIONS, *_OPERATORS)}
 FUNCTIONS: dict[str, Op] = {op.spelling: op for op in _FUNCTIONS}
 BINARY: dict[str, Op] = {op.spelling: op for op in _OPERATORS if op.arity == 2}
 REDUCTIONS = ("sum", "mean", "max")
-STATISTICS = ("var", "mean", "max", "min", "count")
+STATISTICS = ("var", "mean", "max", "min", "count", "entropy")
+LEVELS = {"top_p": "0.9", "above": "0.5"}
+"""Row statistics that take a constant beside the row, with an example of it."""

@@ -81,18 +81,18 @@ def cost_json(spec: CheckedSpec, sizes: Sizes) -> Json:
         ],
         "total": asdict(figures[-1]),
         "pairs": table.attended(sizes.length),
-        "dense": asdict(sizes.figures(_dense())[-1]),
+        "dense": asdict(sizes.figures(_dense(causal=spec.causal))[-1]),
     }
 
 
-def _dense() -> CostTable:
-    """The cost of plain causal attention."""
+def _dense(*, causal: bool) -> CostTable:
+    """The cost of plain attention, causal or full."""
     from gsa_dsl.diagnostics import Source
     from gsa_dsl.frontend.parser import parse
     from gsa_dsl.sema.check import check
     from gsa_dsl.sema.cost import cost
 
-    return cost(check(parse(Source("<dense>", "attention dense { causal }"))))
+    return cost(check(parse(Source("<dense>", f"attention dense {{ {'causal' if causal else 'full'} }}"))))
 
 
 def _figures_row(figure: Figures, line: str) -> tuple[str, ...]:
@@ -108,14 +108,16 @@ def _in_pairs(formula: Expr, table: CostTable) -> sympy.Expr:
 
 
 def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str]:
-    pairs, all_pairs = table.attended(sizes.length), sizes.length * (sizes.length + 1) // 2
-    figures, dense = sizes.figures(table), sizes.figures(_dense())[-1]
+    plain = _dense(causal=spec.causal)
+    pairs, all_pairs = table.attended(sizes.length), plain.attended(sizes.length)
+    figures, dense = sizes.figures(table), sizes.figures(plain)[-1]
+    pair = "a query and an earlier key" if spec.causal else "a query and a key"
 
     def times(what: str, flops: float, moved: float) -> str:
         return f"{what}: {flops / dense.flops:.2f} times the flops, {moved / dense.bytes:.2f} times the bytes"
 
     lines = [
-        f"attends to {pairs:,} of the {all_pairs:,} pairs of a query and an earlier key ({pairs / all_pairs:.1%})",
+        f"attends to {pairs:,} of the {all_pairs:,} pairs of {pair} ({pairs / all_pairs:.1%})",
         f"dense attention at this size: {flops(dense.flops)}, {size(dense.bytes)}",
         times("this spec", figures[-1].flops, figures[-1].bytes),
     ]

@@ -62,8 +62,13 @@ def _context(plan: Plan) -> dict[str, object]:
         "dim_padded": plan.shape.head_dim != max(16, next_power_of_two(plan.shape.head_dim)),
         "index_padded": score is not None and score.dim != max(16, next_power_of_two(score.dim)),
         "windowed": not plan.listed and bool(plan.first or plan.last),
+        # What a query sees is more or less than the keys s <= t.
+        "spanned": plan.documents or not plan.causal,
+        "seen_keys": "every key s <= t" if plan.causal and not plan.documents else "every key a query sees",
+        "masses": [] if budget is None else [level for level in budget.levels if level.op == "top_p"],
         # Sinks without an indexer: keys that every later query sees.
-        "far": not plan.listed and bool(plan.first),
+        "far": not plan.listed and bool(plan.first) and plan.causal and not plan.documents,
+        "forced_most": _forced_most(plan),
         "uses": uses,
         "partial_names": partial_names,
         "readers": {
@@ -83,6 +88,17 @@ def _context(plan: Plan) -> dict[str, object]:
         "n_gates": len(gates),
         "word_dtype": word,
     }
+
+
+def _forced_most(plan: Plan) -> str:
+    """What forced keys add to the most keys a tile of queries chooses together, as further terms of a sum."""
+    terms = []
+    if plan.first:
+        # A tile may hold as many documents as queries.
+        terms.append("TILE.value * FIRST.value" if plan.documents else "FIRST.value")
+    if plan.last:
+        terms.append("LAST.value + TILE.value" if plan.causal else "2 * LAST.value + TILE.value")
+    return "".join(f" + {term}" for term in terms)
 
 
 def launches(plan: Plan) -> dict[str, dict[str, int]]:
@@ -124,6 +140,8 @@ def meta(plan: Plan) -> dict[str, object]:
         "ema_decay": [] if budget is None else list(budget.ema_decay),
         "ema_init": [] if budget is None else list(budget.ema_init),
         "trained": plan.temperature is not None,
+        **({} if plan.causal else {"full": True}),
+        **({"documents": True} if plan.documents else {}),
     }
 
 

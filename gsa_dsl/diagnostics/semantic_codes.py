@@ -1,4 +1,4 @@
-"""The stable codes of semantic mistakes (GSA020 to GSA099) and their titles. A code is never reused."""
+"""The stable codes of semantic mistakes (GSA020 on) and their titles. A code is never reused."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ BOUND_NEEDS_O = "GSA081"
 BOUND_EXCEEDED = "GSA082"
 SELECTED_EXCEEDED = "GSA083"
 
+CAUSAL_AND_FULL = "GSA120"
+BAD_MASS = "GSA121"
+
 SEMANTIC: dict[str, str] = {
     UNKNOWN_NAME: "unknown name",
     UNKNOWN_FUNCTION: "unknown function",
@@ -79,7 +82,7 @@ SEMANTIC: dict[str, str] = {
     DUPLICATE_PARAMETER: "parameter declared twice",
     UNKNOWN_PARAMETER: "no such parameter",
     PARAMETER_VALUE: "wrong value for a parameter",
-    MISSING_CAUSAL: "causal is missing",
+    MISSING_CAUSAL: "neither causal nor full",
     DUPLICATE_CLAUSE: "clause given twice",
     UNUSED_BUDGET: "budget that nothing uses",
     MISSING_BUDGET: "budget is missing",
@@ -103,4 +106,6 @@ SEMANTIC: dict[str, str] = {
     BOUND_NEEDS_O: "bound without O( )",
     BOUND_EXCEEDED: "bound exceeded",
     SELECTED_EXCEEDED: "more keys selected than promised",
+    CAUSAL_AND_FULL: "both causal and full",
+    BAD_MASS: "mass outside (0, 1]",
 }

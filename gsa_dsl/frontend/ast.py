@@ -102,6 +102,16 @@ class Causal(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Full(Node):
+    """``full``: position t attends to every s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents(Node):
+    """``documents``: position t attends to positions of its own document only, of those packed into a sequence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scale(Node):
     """``scale EXPR``: what the logits ``q . k`` are multiplied by; 1 / sqrt(head_dim) unless said."""
 
@@ -200,7 +210,7 @@ class Assert(Node):
     high_closed: bool
 
 
-Clause = Causal | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert
+Clause = Causal | Full | Documents | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,12 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
     def causal(self, meta: Meta, children: list[Token]) -> ast.Causal:
         return ast.Causal(_span(meta))
 
+    def full(self, meta: Meta, children: list[Token]) -> ast.Full:
+        return ast.Full(_span(meta))
+
+    def documents(self, meta: Meta, children: list[Token]) -> ast.Documents:
+        return ast.Documents(_span(meta))
+
     def scale(self, meta: Meta, children: tuple[ast.Expr]) -> ast.Scale:
         (value,) = children
         return ast.Scale(_span(meta), value)

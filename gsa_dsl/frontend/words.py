@@ -4,6 +4,8 @@ from __future__ import annotations
 
 CLAUSES: dict[str, str] = {
     "causal": "_CAUSAL",
+    "full": "_FULL",
+    "documents": "_DOCUMENTS",
     "scale": "_SCALE",
     "gate": "_GATE",
     "indexer": "_INDEXER",
@@ -22,6 +24,8 @@ INDEX_VARIABLES = "tshgjd"
 
 FORMS: dict[str, str] = {
     "causal": "causal",
+    "full": "full",
+    "documents": "documents",
     "scale": "scale 1 / sqrt(head_dim)",
     "gate": "gate output = sigmoid(linear(x)) per element",
     "indexer": "indexer { heads 4  dim 64  keys shared  score[t, s] = ... }",

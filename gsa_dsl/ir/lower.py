@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 from gsa_dsl.diagnostics.span import Source, Span
+from gsa_dsl.frontend import ast
 from gsa_dsl.ir.nodes import ONE, Apply, Const, Input, Scalar, apply, walk
-from gsa_dsl.ir.plan import BudgetPlan, GateInput, GatePlan, HeadShape, Origin, Plan, Reduction, ScorePlan
+from gsa_dsl.ir.plan import BudgetPlan, GateInput, GatePlan, HeadShape, Level, Origin, Plan, Reduction, ScorePlan
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.passes.canonicalize import canonicalize
 from gsa_dsl.passes.derivative import derivative
@@ -25,6 +26,8 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         name=spec.name,
         spec_name=source.name,
         shape=shape,
+        causal=spec.causal,
+        documents=spec.documents,
         scale=_scale(spec, shape),
         value_gate=_gates(spec, "value"),
         output_gate=_gates(spec, "output"),
@@ -35,6 +38,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         temperature=spec.train.temperature if spec.train is not None else None,
         train_origin=_origin(source, spec.train.span) if spec.train is not None else None,
         origin=origin,
+        documents_origin=_clause_origin(spec, ast.Documents),
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
         config=config or default_config(shape, listed=score is not None),
     )
@@ -42,6 +46,11 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
 
 def _origin(source: Source, span: Span) -> Origin:
     return Origin(span.line, source.line(span.line).split("#")[0].strip())
+
+
+def _clause_origin(spec: CheckedSpec, kind: type[ast.Clause]) -> Origin | None:
+    spans = (clause.span for clause in spec.tree.clauses if isinstance(clause, kind))
+    return next((_origin(spec.source, span) for span in spans), None)
 
 
 def _scale(spec: CheckedSpec, shape: HeadShape) -> float:
@@ -105,15 +114,29 @@ def _budget(spec: CheckedSpec) -> BudgetPlan | None:
     expr = canonicalize(scalar(selection.budget))
     emas = tuple(canonicalize(scalar(ema.body)) for ema in spec.emas)
     read = {node.name for e in (expr, *emas) for node in walk(e) if isinstance(node, Input)}
+    asked = [node for root in (selection.budget, *spec.emas) for node in typed.walk(root)]
+    levels = dict.fromkeys(
+        Level(level_name(node.op, node.level), node.op, node.level)
+        for node in asked
+        if isinstance(node, typed.Statistic) and node.level is not None
+    )
+    if "row_entropy" in read or any(level.op == "top_p" for level in levels):
+        read.add("row_max")  # exponentials are taken of the distance to it
     return BudgetPlan(
         expr=expr,
-        statistics=tuple(op for op in ("count", "mean", "var", "max", "min") if f"row_{op}" in read),
+        statistics=tuple(op for op in ("count", "mean", "var", "max", "min", "entropy") if f"row_{op}" in read),
+        levels=tuple(levels),
         emas=emas,
         ema_decay=tuple(ema.decay for ema in spec.emas),
         ema_init=tuple(ema.init for ema in spec.emas),
         most=selection.most,
         origin=_origin(spec.source, selection.budget.span),
     )
+
+
+def level_name(op: str, value: float) -> str:
+    """``row_top_p_0_9``: the name of a statistic with a constant, a different one for every constant."""
+    return f"row_{op}_{repr(value).replace('.', '_').replace('-', 'm').replace('+', '')}"
 
 
 def scalar(
@@ -137,8 +160,8 @@ def scalar(
                 return Input((rename or {}).get(name, name))
             case typed.Dot():
                 return Input("dot")
-            case typed.Statistic(op=op):
-                return Input(f"row_{op}")
+            case typed.Statistic(op=op, level=level):
+                return Input(f"row_{op}" if level is None else level_name(op, level))
             case typed.Ema(slot=slot):
                 return Input(f"ema{slot}")
             case typed.Reduce():

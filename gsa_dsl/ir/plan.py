@@ -72,11 +72,24 @@ class ScorePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """A row statistic with a constant: ``op`` (top_p or above) at ``value``, which the budget reads as ``name``."""
+
+    name: str
+    op: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """k_t before rounding, of ``row_var`` ... and ``ema0`` ...; ``most`` caps it, the state follows ``emas``."""
+    """k_t before rounding, of ``row_var`` ... and ``ema0`` ...; ``most`` caps it, the state follows ``emas``.
+
+    ``statistics`` includes those that others are computed from.
+    """
 
     expr: Scalar
     statistics: tuple[str, ...]
+    levels: tuple[Level, ...]
     emas: tuple[Scalar, ...]
     ema_decay: tuple[float, ...]
     ema_init: tuple[float, ...]
@@ -86,11 +99,16 @@ class BudgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One attention, ready to be printed. ``score`` and ``budget`` are both set or both None."""
+    """One attention, ready to be printed. ``score`` and ``budget`` are both set or both None.
+
+    A query sees the positions of its span: ``causal`` ends it at the query, ``documents`` narrows it to a document.
+    """
 
     name: str
     spec_name: str
     shape: HeadShape
+    causal: bool
+    documents: bool
     scale: float
     value_gate: GatePlan | None
     output_gate: GatePlan | None
@@ -102,6 +120,7 @@ class Plan:
     train_origin: Origin | None
     origin: Origin
     forced_origin: Origin | None
+    documents_origin: Origin | None
     config: KernelConfig
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gsa_dsl.nn.rotary import rotate
+from gsa_dsl.runtime import validate
 
 if TYPE_CHECKING:
     from gsa_dsl.compiler import Aux, CompiledAttention
@@ -100,12 +101,16 @@ class GSAttention(nn.Module):
         self.register_buffer("budget_ema", initial)
 
     @overload
-    def forward(self, x: Tensor, return_aux: Literal[False] = False) -> Tensor: ...
+    def forward(self, x: Tensor, return_aux: Literal[False] = False, *, documents: Tensor | None = None) -> Tensor: ...
 
     @overload
-    def forward(self, x: Tensor, return_aux: Literal[True]) -> tuple[Tensor, Aux]: ...
+    def forward(
+        self, x: Tensor, return_aux: Literal[True], *, documents: Tensor | None = None
+    ) -> tuple[Tensor, Aux]: ...
 
-    def forward(self, x: Tensor, return_aux: bool = False) -> Tensor | tuple[Tensor, Aux]:
+    def forward(
+        self, x: Tensor, return_aux: bool = False, *, documents: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Aux]:
         """Attend.
 
         In training mode the indexer's loss is computed and kept in :attr:`indexer_loss`, and ``budget_ema`` moves on;
@@ -114,21 +119,25 @@ class GSAttention(nn.Module):
         Args:
             x: [B, L, d_model].
             return_aux: also return what the attention knows beside its output (:class:`gsa_dsl.Aux`).
+            documents: for a spec that says ``documents``, integer ids [B, L], equal within a document; rotary positions
+                restart with each.
 
         Returns:
             The output [B, L, d_model], or the pair of output and Aux.
 
         Raises:
-            ValueError: ``x`` has another shape.
+            ValueError: ``x`` has another shape, or ``documents`` is missing, not wanted or does not fit.
         """
         if x.dim() != 3 or x.shape[-1] != self.d_model:
             raise ValueError(f"expected x [B, L, {self.d_model}], got {list(x.shape)}")
         query = self._heads(self.q_proj(x), self.heads)
         key = self._heads(self.k_proj(x), self.kv_heads)
         value = self._heads(self.v_proj(x), self.kv_heads)
+        validate.check_documents(self.compiled.meta, documents, x)
+        places = None if documents is None else self._places(documents)
         if self.rope_base is not None:
-            query, key = rotate(query, self.rope_base), rotate(key, self.rope_base)
-        gates, index = self._gates(x), self._index(x)
+            query, key = (rotate(heads, self.rope_base, places) for heads in (query, key))
+        gates, index = self._gates(x), self._index(x, places)
 
         aux: Aux | None
         want_aux = self.training or return_aux
@@ -141,6 +150,7 @@ class GSAttention(nn.Module):
                 index=index,
                 ema=self.budget_ema,
                 phase=self.phase,
+                documents=documents,
                 return_aux=want_aux,
             )
         attended, aux = result if want_aux else (result, None)
@@ -198,7 +208,12 @@ class GSAttention(nn.Module):
             gates[gate.name] = self._heads(flat, heads) if gate.granularity == "element" else flat.transpose(1, 2)
         return gates or None
 
-    def _index(self, x: Tensor) -> dict[str, Tensor] | None:
+    def _places(self, documents: Tensor) -> Tensor:
+        """Every position within its document, [B, 1, L]."""
+        start: Tensor = self.compiled.kernels.document_spans(documents).start
+        return (torch.arange(start.shape[1], device=start.device) - start)[:, None]
+
+    def _index(self, x: Tensor, places: Tensor | None) -> dict[str, Tensor] | None:
         """The indexer's q [B, J, L, dI], k [B, L, dI], w [B, J, L] and b [J], those that the spec reads."""
         indexer = self.compiled.spec.indexer
         if indexer is None:
@@ -212,7 +227,8 @@ class GSAttention(nn.Module):
         if self.index_bias is not None:
             index["b"] = self.index_bias
         if self.index_rope and self.rope_base is not None:
-            index |= {name: rotate(index[name], self.rope_base) for name in ("q", "k")}
+            index["q"] = rotate(index["q"], self.rope_base, places)
+            index["k"] = rotate(index["k"], self.rope_base, None if places is None else places[:, 0])
         return index
 
     @torch.no_grad()

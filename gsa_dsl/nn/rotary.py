@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 
-def rotate(x: Tensor, base: float) -> Tensor:
+def rotate(x: Tensor, base: float, positions: Tensor | None = None) -> Tensor:
     """Turn the pairs ``(x[..., i], x[..., i + dim/2])`` of position t by ``t * base^(-2i/dim)`` radians.
 
     Args:
-        x: [..., L, dim], dim even; the position is the index along L.
+        x: [..., L, dim], dim even.
+        positions: the position t of every index along L, of a shape that broadcasts with ``x[..., 0]``; the index
+            itself if left out.
         base: the wavelength of the slowest pair is about ``2 pi base``.
 
     Returns:
@@ -19,7 +21,9 @@ def rotate(x: Tensor, base: float) -> Tensor:
     length, dim = x.shape[-2:]
     # Made anew each time: a buffer would be rounded by .half() and would cap the length.
     exponent = torch.arange(0, dim, 2, device=x.device, dtype=torch.float32) / dim
-    angle = torch.arange(length, device=x.device, dtype=torch.float32)[:, None] * base**-exponent
+    if positions is None:
+        positions = torch.arange(length, device=x.device)
+    angle = positions.to(torch.float32)[..., None] * base**-exponent
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     cos, sin = angle.cos().to(wide.dtype), angle.sin().to(wide.dtype)
     first, second = wide.chunk(2, dim=-1)

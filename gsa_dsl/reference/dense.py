@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gsa_dsl.reference.evaluate import Scope, evaluate, pairwise_dot
-from gsa_dsl.sema.typed import CheckedSpec, GateSpec, IndexerSpec, SelectionSpec
+from gsa_dsl.reference.statistics import budget_values, ema_means
+from gsa_dsl.reference.visible import forced_keys, visible_keys
+from gsa_dsl.sema.typed import CheckedSpec, GateSpec, IndexerSpec
 
 _BLOCK_ELEMENTS = 2**24  # of one [B, heads, rows, L] tensor: 128 MiB in float64
 
@@ -27,8 +29,9 @@ class ReferenceResult:
     * ``output [B, H, L, D]``; ``lse [B, H, L]``: natural logsumexp of the scaled logits, -inf for a row without keys.
     * ``budget [B, L]`` int64, the k_t used (capped by the candidates), and ``budget_exact [B, L]``, the value before it
       was rounded down; None where nothing is chosen by score.
-    * ``scores [B, L, L]``: detached, -inf where s > t; None without an indexer.
-    * ``selected [B, L, L]`` bool: the keys attended to. ``indexer_loss``: 0-d, None unless the spec trains its indexer.
+    * ``scores [B, L, L]``: detached, -inf for keys that the query does not see; None without an indexer.
+    * ``visible [B, L, L]`` bool: the keys that a query sees; ``selected [B, L, L]`` bool: those it attends to.
+    * ``indexer_loss``: 0-d, None unless the spec trains its indexer.
     * ``ema_inputs [n]``: this step's mean of each ``ema`` body; None without any.
     """
 
@@ -37,6 +40,7 @@ class ReferenceResult:
     budget: Tensor | None
     budget_exact: Tensor | None
     scores: Tensor | None
+    visible: Tensor
     selected: Tensor
     indexer_loss: Tensor | None
     ema_inputs: Tensor | None
@@ -53,6 +57,7 @@ def reference(
     ema: Tensor | None = None,
     phase: str = "sparse",
     selection: Tensor | None = None,
+    documents: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> ReferenceResult:
     """Evaluate ``spec`` densely.
@@ -61,33 +66,35 @@ def reference(
     per element, ``[B, heads, L]`` per head; ``index``: q ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b
     ``[J]``, as far as the spec uses them; ``ema [n]``: the state vector (the spec's initial values if None).
 
-    ``phase="warmup"`` attends, and fits the indexer, to all s <= t. ``selection``, a bool mask ``[B, L, L]``, replaces
-    the indexer's choice. ``dtype`` is what to compute in: float64 is the meaning, less shows the error of eager torch.
+    ``phase="warmup"`` attends, and fits the indexer, to every key a query sees. ``selection``, a bool mask
+    ``[B, L, L]``, replaces the indexer's choice. ``documents [B, L]``: integer ids, for a spec that says ``documents``;
+    a run of equal ids is one document. ``dtype`` is what to compute in: float64 is the meaning, less shows the error of
+    eager torch.
 
     The output is differentiable in query, key, value and gates, the indexer's loss in ``index`` alone.
     Raises ValueError when inputs and spec do not match.
     """
-    _check_inputs(spec, gates, index, phase, selection)
+    _check_inputs(spec, gates, index, phase, selection, documents)
     q, k, v = (x.to(dtype) for x in (query, key, value))
     batch, heads, length, head_dim = q.shape
     index = {name: x.to(dtype) for name, x in (index or {}).items()}
     state = ema if ema is not None else q.new_tensor([e.init for e in spec.emas])
     state = state.detach().to(dtype)
-    causal = causal_keys(length, q.device).expand(batch, length, length)
+    visible = visible_keys(spec, batch, length, q.device, documents)
 
     with torch.no_grad():
         scores = all_scores(spec.indexer, index) if spec.indexer is not None else None
         budget = exact = None
-        selected = causal
+        selected = visible
         if phase == "sparse":
-            forced = forced_keys(spec, length, q.device).expand(batch, length, length)
+            forced = forced_keys(spec, visible)
             if spec.selection is not None and scores is not None:
-                exact = budget_values(spec.selection, scores, state)
-                selected, budget = choose(scores, exact, forced)
+                exact = budget_values(spec.selection, scores, visible, state)
+                selected, budget = choose(scores, exact, visible, forced)
             elif spec.forced.first or spec.forced.last:
                 selected = forced
             if selection is not None:
-                selected = selection & causal
+                selected = selection & visible
 
     scale = head_dim**-0.5
     if spec.scale is not None:
@@ -108,10 +115,11 @@ def reference(
         lse=lse,
         budget=budget,
         budget_exact=exact,
-        scores=None if scores is None else scores.masked_fill(~causal, -torch.inf),
+        scores=None if scores is None else scores.masked_fill(~visible, -torch.inf),
+        visible=visible,
         selected=selected,
         indexer_loss=loss,
-        ema_inputs=ema_means(spec, scores) if spec.emas and scores is not None else None,
+        ema_inputs=ema_means(spec, scores, visible) if spec.emas and scores is not None else None,
     )
 
 
@@ -131,61 +139,17 @@ def score_rows(indexer: IndexerSpec, index: Mapping[str, Tensor], rows: slice) -
 
 
 def all_scores(indexer: IndexerSpec, index: Mapping[str, Tensor]) -> Tensor:
-    """Every ``score[t, s]``, also for s > t: ``[B, L, L]``."""
+    """Every ``score[t, s]``, also of keys that the query does not see: ``[B, L, L]``."""
     q = index["q"]
     return torch.cat([score_rows(indexer, index, rows) for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])], 1)
 
 
-def row_statistics(scores: Tensor) -> dict[str, Tensor]:
-    """``count mean var max min`` of each row's finite scores over s <= t, ``[B, L]`` each; 0 for a row without any."""
-    valid = causal_keys(scores.shape[-1], scores.device) & scores.isfinite()
-    count = valid.sum(-1).to(scores.dtype)
-    some = count > 0
-    clean = torch.where(valid, scores, 0.0)
-    mean = clean.sum(-1) / count.clamp(min=1)
-    deviation = torch.where(valid, clean - mean.unsqueeze(-1), 0.0)
-    highest = torch.where(valid, scores, -torch.inf).amax(-1)
-    lowest = torch.where(valid, scores, torch.inf).amin(-1)
-    return {
-        "count": count,
-        "mean": mean,
-        "var": (deviation * deviation).sum(-1) / count.clamp(min=1),
-        "max": torch.where(some, highest, 0.0),
-        "min": torch.where(some, lowest, 0.0),
-    }
-
-
-def budget_values(selection: SelectionSpec, scores: Tensor, state: Tensor) -> Tensor:
-    """The budget of every row before rounding, ``[B, L]``; NaN (0 / 0) counts as the largest budget."""
-    value = evaluate(selection.budget, Scope(scores, statistics=row_statistics(scores), ema=state))
-    value = value.expand(scores.shape[:2])
-    return torch.where(value.isnan(), float(selection.most), value)
-
-
-def ema_means(spec: CheckedSpec, scores: Tensor) -> Tensor:
-    """The mean over batch and t of the body of each ``ema``, ``[n]``: what the state vector moves towards."""
-    scope = Scope(scores, statistics=row_statistics(scores))
-    return torch.stack([evaluate(e.body, scope).expand(scores.shape[:2]).mean() for e in spec.emas])
-
-
-def causal_keys(length: int, device: torch.device) -> Tensor:
-    """The keys s <= t of each query t; bool ``[L, L]``."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
-def forced_keys(spec: CheckedSpec, length: int, device: torch.device) -> Tensor:
-    """The keys that each query always attends to: s < first or s > t - last, and s <= t; bool ``[L, L]``."""
-    t = torch.arange(length, device=device).unsqueeze(1)
-    s = torch.arange(length, device=device)
-    return ((s < spec.forced.first) | (s > t - spec.forced.last)) & (s <= t)
-
-
-def choose(scores: Tensor, exact: Tensor, forced: Tensor) -> tuple[Tensor, Tensor]:
+def choose(scores: Tensor, exact: Tensor, visible: Tensor, forced: Tensor) -> tuple[Tensor, Tensor]:
     """The selected keys, bool ``[B, L, L]``, and the number chosen by score, int64 ``[B, L]``.
 
-    Candidates have a finite score and are not forced; of equal scores the smaller position goes first.
+    Candidates are visible, have a finite score and are not forced; of equal scores the smaller position goes first.
     """
-    candidates = causal_keys(scores.shape[-1], scores.device) & ~forced & scores.isfinite()
+    candidates = visible & ~forced & scores.isfinite()
     k = torch.minimum(exact.floor().long(), candidates.sum(-1))
     order = torch.where(candidates, scores, -torch.inf).sort(stable=True, dim=-1, descending=True).indices
     places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
@@ -276,13 +240,18 @@ def _check_inputs(
     index: Mapping[str, Tensor] | None,
     phase: str,
     selection: Tensor | None,
+    documents: Tensor | None,
 ) -> None:
     if phase not in ("sparse", "warmup"):
         raise ValueError(f"phase is 'sparse' or 'warmup', not {phase!r}")
     if phase == "warmup" and spec.indexer is None:
         raise ValueError(f"'{spec.name}' has no indexer to warm up")
     if phase == "warmup" and selection is not None:
-        raise ValueError("warm-up attends to every earlier key: it takes no selection")
+        raise ValueError("warm-up attends to every visible key: it takes no selection")
+    if spec.documents and documents is None:
+        raise ValueError(f"'{spec.name}' says 'documents': it needs their ids, [B, L]")
+    if documents is not None and not spec.documents:
+        raise ValueError(f"'{spec.name}' does not say 'documents': it takes no ids of documents")
     wanted_gates = {gate.name for gate in spec.gates}
     if set(gates or {}) != wanted_gates:
         raise ValueError(f"gates must be {sorted(wanted_gates)}, not {sorted(gates or {})}")

@@ -109,14 +109,15 @@ def pairwise_dot(q: Tensor, k: Tensor) -> Tensor:
 class Scope:
     """What the names of an expression stand for. Tensors broadcast against each other; axis 1 is the indexer's j.
 
-    ``like`` gives dtype and device. ``leaves``: w, b or z. ``dot``: the products q[t, j] . k[s]. ``statistics``: var,
-    mean, ... of a row. ``ema``: the state vector. ``dimensions``: head_dim, heads, kv_heads. ``heads``: how many j.
+    ``like`` gives dtype and device. ``leaves``: w, b or z. ``dot``: the products q[t, j] . k[s]. ``statistics`` says
+    what a statistic of a row is. ``ema``: the state vector. ``dimensions``: head_dim, heads, kv_heads. ``heads``: how
+    many j.
     """
 
     like: Tensor
     leaves: Mapping[str, Tensor] = field(default_factory=dict)
     dot: Tensor | None = None
-    statistics: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Callable[[typed.Statistic], Tensor] | None = None
     ema: Tensor | None = None
     dimensions: Mapping[str, int] = field(default_factory=dict)
     heads: int = 1
@@ -134,8 +135,8 @@ def evaluate(expr: typed.TypedExpr, scope: Scope) -> Tensor:
             return scope.like.new_tensor(float(scope.dimensions[expr.name]), dtype=torch.float64)
         case typed.Leaf():
             return scope.leaves[expr.name]
-        case typed.Statistic():
-            return scope.statistics[expr.op]
+        case typed.Statistic() if scope.statistics is not None:
+            return scope.statistics(expr)
         case typed.Dot() if scope.dot is not None:
             return scope.dot
         case typed.Ema() if scope.ema is not None:

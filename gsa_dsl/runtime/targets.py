@@ -24,7 +24,17 @@ SHARED_LIMIT = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gf
 """Shared memory a block may use, in bytes."""
 
 # Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
-_INT32 = ("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "ties_ptr", "budget_ptr")
+_INT32 = (
+    "pos_ptr",
+    "count_ptr",
+    "rank_ptr",
+    "candidate_ptr",
+    "threshold_ptr",
+    "ties_ptr",
+    "budget_ptr",
+    "start_ptr",
+    "stop_ptr",
+)
 _FLOAT32 = ("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr")
 _STATE = ("state_ptr", "state_in_ptr")
 _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}

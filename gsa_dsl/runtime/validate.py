@@ -101,6 +101,31 @@ def check_call(
         _shape("ema", ema, (emas,), "one value per ema(...) of the spec")
 
 
+def check_documents(meta: Meta, documents: torch.Tensor | None, query: torch.Tensor) -> None:
+    """Raise :class:`OperandError` where ``documents`` is missing, not wanted, or no ids [batch, length].
+
+    ``query``: [batch, ..., length, features]. Ids are looked at on the CPU only: elsewhere that would wait for the
+    device, and a document that comes back is two.
+    """
+    if documents is None:
+        if meta.get("documents"):
+            raise OperandError(f"documents: {meta['name']} sees documents apart; pass their ids, [batch, length]")
+        return
+    if not meta.get("documents"):
+        raise OperandError(f"documents: {meta['name']} does not say 'documents'; add the clause or leave the ids out")
+    _tensor("documents", documents)
+    if documents.dtype.is_floating_point or documents.dtype.is_complex or documents.dtype is torch.bool:
+        raise OperandError(f"documents has dtype {documents.dtype}, expected an integer dtype")
+    if documents.device != query.device:
+        raise OperandError(f"documents is on {documents.device}, expected {query.device} as query")
+    _shape("documents", documents, (query.shape[0], query.shape[-2]), "[batch, length]")
+    if documents.device.type == "cpu":
+        runs = 1 + (documents[:, 1:] != documents[:, :-1]).sum(1)
+        for row, count in zip(documents, runs.tolist(), strict=True):
+            if row.unique().numel() != count:
+                raise OperandError("documents: an id comes back after another one; give every document its own")
+
+
 def _tensor(name: str, value: object) -> None:
     if not isinstance(value, torch.Tensor):
         raise OperandError(f"{name} is a {type(value).__name__}, expected a torch.Tensor")

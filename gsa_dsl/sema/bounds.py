@@ -84,7 +84,7 @@ def _same_symbols(spec: CheckedSpec) -> dict[Expr, Expr]:
 def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: Expr) -> Diagnostic | None:
     dense = spec.selection is None and spec.forced.span is None
     budget = 0 if spec.selection is None else spec.selection.most
-    most = None if dense else budget + spec.forced.first + spec.forced.last
+    most = None if dense else budget + spec.forced.most(causal=spec.causal)
     bound_values = {symbol: exact(value) for symbol, value in table.values}
     value = substitute(limit, bound_values)
     if _at_least(value, most):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.suggest import did_you_mean
 from gsa_dsl.frontend import ast
-from gsa_dsl.ops import FUNCTIONS, REDUCTIONS, STATISTICS, Op
+from gsa_dsl.ops import FUNCTIONS, LEVELS, REDUCTIONS, STATISTICS, Op
 from gsa_dsl.sema import causality, ranges, typed
 from gsa_dsl.sema.interval import REALS
 from gsa_dsl.sema.keywords import keyword_numbers, no_keywords
@@ -18,7 +18,7 @@ from gsa_dsl.sema.typed import TypedExpr, same
 if TYPE_CHECKING:
     from gsa_dsl.sema.types import Typer
 
-_PLANNED = ("entropy", "top_p", "threshold", "softmax")
+_PLANNED = ("threshold", "softmax")
 
 
 def call(typer: Typer, node: ast.Call) -> TypedExpr | None:
@@ -29,7 +29,7 @@ def call(typer: Typer, node: ast.Call) -> TypedExpr | None:
     if name == "ema":
         return _ema(typer, node)
     one_row = name in STATISTICS and (name not in FUNCTIONS or (len(node.args) == 1 and typer.context.score))
-    if one_row:
+    if one_row or name in LEVELS:
         return _statistic(typer, node)
     if name in FUNCTIONS:
         return _function(typer, node, FUNCTIONS[name])
@@ -52,7 +52,7 @@ def _unknown(typer: Typer, node: ast.Call) -> None:
             fix=f"use {typer.context.offers}",
         )
         return
-    options = {*FUNCTIONS, *((*STATISTICS, "ema") if typer.context.score is not None else ())}
+    options = {*FUNCTIONS, *((*STATISTICS, *LEVELS, "ema") if typer.context.score is not None else ())}
     if typer.context.linear is not None:
         options.add("linear")
     if typer.context.tensors:
@@ -133,13 +133,20 @@ def _statistic(typer: Typer, node: ast.Call) -> TypedExpr | None:
         )
         return None
     no_keywords(typer, node)
-    if not _arity(typer, node, 1, f"{name}(score[t])") or node.keywords:
+    if not _arity(typer, node, 2 if name in LEVELS else 1, causality.usage(name)) or node.keywords:
         return None
-    row = node.args[0]
+    row, *levels = node.args
+    level = _level(typer, name, levels[0]) if levels else None
     if isinstance(row, ast.Index) and row.base.id == "score":
         indices = tuple(index.id for index in row.indices)
         if indices == ("t",):
-            return typed.Statistic(node.span, frozenset("t"), ranges.statistic(name, score), name)
+            if levels and level is None:
+                return None
+            interval = ranges.statistic(name, score)
+            if name == "top_p" and level == 1:
+                # No finite score has a softmax of 0: all of them hold all of it.
+                return typed.Statistic(node.span, frozenset("t"), interval, "count")
+            return typed.Statistic(node.span, frozenset("t"), interval, name, level)
         leak = causality.other_row(name, indices)
     elif isinstance(row, ast.Name) and row.id == "score":
         leak = causality.all_scores(name, typer.context.noun)
@@ -149,6 +156,21 @@ def _statistic(typer: Typer, node: ast.Call) -> TypedExpr | None:
     else:
         leak = causality.whole_batch(name, mistakes.text(row.span), typer.context.noun)
     mistakes.add(codes.OTHER_ROWS, leak.message, node.span, reason=leak.reason, fix=leak.fix)
+    return None
+
+
+def _level(typer: Typer, name: str, expr: ast.Expr) -> float | None:
+    """The constant that a statistic takes beside the row."""
+    value = typer.constant(expr, f"the second argument of '{name}'")
+    if value is None or name != "top_p" or 0 < value <= 1:
+        return None if value is None else float(value)
+    typer.mistakes.add(
+        codes.BAD_MASS,
+        f"'top_p' cannot look for a mass of {value:g}",
+        expr.span,
+        reason="the softmax of a row adds up to 1: a share of it lies in (0, 1]",
+        fix=f"write '{causality.usage('top_p')}'",
+    )
     return None
 
 

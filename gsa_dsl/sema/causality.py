@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gsa_dsl.ops import LEVELS
 from gsa_dsl.sema.contexts import TENSORS
 
 
@@ -68,24 +69,29 @@ def whole_batch(op: str, written: str, noun: str) -> Leak:
     )
 
 
+def usage(op: str) -> str:
+    """How the row statistic ``op`` is called."""
+    return f"{op}(score[t], {LEVELS[op]})" if op in LEVELS else f"{op}(score[t])"
+
+
 def all_scores(op: str, noun: str) -> Leak:
     """A statistic of ``score`` without its row."""
     return Leak(
         f"'{op}(score)' takes the scores of all queries",
         f"'{op}' over every row lets position 90 change {noun} of position 10, and one sequence change another's",
-        f"write '{op}(score[t])': the row of query t, over s <= t",
+        f"write '{usage(op)}': the row of query t, over the keys it sees",
     )
 
 
 def other_row(op: str, indices: tuple[str, ...]) -> Leak:
     """A statistic of ``score[...]`` with other indices than ``[t]``."""
     written = f"score[{', '.join(indices)}]"
-    reason = "a statistic is taken over the row of query t, every key s <= t"
+    reason = "a statistic is taken over the row of query t, every key it sees"
     if indices == ("s",):
         reason += "; the row of position s belongs to another query"
     if "s" in indices and "t" in indices:
         reason += "; with both indices it is a single number"
-    return Leak(f"'{op}({written})' is not a statistic of query t's row", reason, f"write '{op}(score[t])'")
+    return Leak(f"'{op}({written})' is not a statistic of query t's row", reason, f"write '{usage(op)}'")
 
 
 def signature(tensor: str, indices: tuple[str, ...]) -> Leak:

@@ -19,6 +19,7 @@ from gsa_dsl.sema.typed import CheckedSpec
 _OF_VALUES = frozenset(
     {
         codes.DOMAIN,
+        codes.BAD_MASS,
         codes.CROSSED_CLAMP,
         codes.BAD_SIZE,
         codes.NOTHING_FORCED,
@@ -61,6 +62,7 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
         name=tree.name.id,
         params=tuple(values.items()),
         causal=clauses.causal is not None,
+        documents=clauses.documents is not None,
         scale=scale,
         gates=gates,
         indexer=indexer,

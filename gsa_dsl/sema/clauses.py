@@ -21,6 +21,8 @@ class Clauses:
     """A spec's clauses by kind; of a kind given twice, the first."""
 
     causal: ast.Causal | None
+    full: ast.Full | None
+    documents: ast.Documents | None
     scale: ast.Scale | None
     gates: tuple[ast.Gate, ...]
     indexer: ast.Indexer | None
@@ -51,6 +53,8 @@ def gather(tree: ast.Spec, mistakes: Mistakes) -> Clauses:
 
     return Clauses(
         causal=one(ast.Causal),
+        full=one(ast.Full),
+        documents=one(ast.Documents),
         scale=one(ast.Scale),
         gates=every(ast.Gate),
         indexer=one(ast.Indexer),
@@ -79,14 +83,7 @@ def repeated(what: str, nodes: Iterable[ast.Node], mistakes: Mistakes) -> None:
 
 def agree(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:
     """Tell what is missing and what contradicts something else."""
-    if clauses.causal is None:
-        mistakes.add(
-            codes.MISSING_CAUSAL,
-            f"'{tree.name.id}' is not causal",
-            tree.name.span,
-            reason="only causal attention can be compiled yet",
-            fix="add 'causal'",
-        )
+    _direction(tree, clauses, mistakes)
     _budget_and_select(clauses, mistakes)
     _indexer_and_select(clauses, mistakes)
     if clauses.train is not None and clauses.indexer is None:
@@ -95,6 +92,27 @@ def agree(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:
             "there is no indexer to train",
             clauses.train.span,
             fix="add an 'indexer { ... }', or leave 'train' out",
+        )
+
+
+def _direction(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:
+    """Exactly one of ``causal`` and ``full`` says which positions a query sees."""
+    if clauses.causal is None and clauses.full is None:
+        mistakes.add(
+            codes.MISSING_CAUSAL,
+            f"'{tree.name.id}' does not say which keys a query sees",
+            tree.name.span,
+            reason="a query sees its own and earlier positions, or all of them",
+            fix="add 'causal', or 'full' for attention that looks ahead",
+        )
+    if clauses.causal is not None and clauses.full is not None:
+        mistakes.add(
+            codes.CAUSAL_AND_FULL,
+            "'full' contradicts 'causal'",
+            clauses.full.span,
+            reason="'causal' ends what a query sees at its own position, 'full' at the last one",
+            fix="leave one of them out",
+            labels=(Label(clauses.causal.span, "causal here"),),
         )
 
 

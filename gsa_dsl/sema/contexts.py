@@ -63,7 +63,8 @@ def budget_context(params: Mapping[str, Number], score: Interval = REALS) -> Con
     """Expressions of ``budget[t]``, over scores in ``score``."""
     return Context(
         noun="the budget",
-        sees="a budget sees its own row: var, mean, max, min and count of score[t] over s <= t, ema, and parameters",
+        sees="a budget sees its own row: statistics of score[t] (var, mean, max, min, count, entropy, top_p and above) "
+        "over the keys query t sees, ema, and parameters",
         offers="a statistic of the row, such as 'var(score[t])'",
         constants=params,
         score=score,

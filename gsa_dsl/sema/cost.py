@@ -72,8 +72,9 @@ def cost(spec: CheckedSpec) -> CostTable:
     table = parameters(spec)
     budget, forced = budget_formula(spec, table), forced_formula(spec, table)
     dense = spec.selection is None and spec.forced.span is None
-    pairs = formulas.causal_pairs() if dense else formulas.capped_pairs(budget + forced)
-    rows = _rows(spec, budget, forced, pairs, dense=dense)
+    visible = formulas.visible_pairs(causal=spec.causal)
+    pairs = visible if dense else formulas.capped_pairs(budget + forced, causal=spec.causal)
+    rows = _rows(spec, budget, forced, visible, pairs, dense=dense)
     whole = CostRow(
         "total",
         spec.tree.name.span,
@@ -88,7 +89,9 @@ def cost(spec: CheckedSpec) -> CostTable:
     return CostTable(rows, whole, pairs, tuple(values))
 
 
-def _rows(spec: CheckedSpec, budget: Expr, forced: Expr, pairs: Expr, *, dense: bool) -> tuple[CostRow, ...]:
+def _rows(
+    spec: CheckedSpec, budget: Expr, forced: Expr, visible: Expr, pairs: Expr, *, dense: bool
+) -> tuple[CostRow, ...]:
     rows: list[CostRow] = []
 
     def add(construct: str, span: Span, formula: Formula) -> None:
@@ -96,18 +99,21 @@ def _rows(spec: CheckedSpec, budget: Expr, forced: Expr, pairs: Expr, *, dense: 
 
     name = spec.tree.name.span
     targets: set[str] = set()
+    for clause in spec.tree.clauses:
+        if isinstance(clause, ast.Documents):
+            add("documents", clause.span, formulas.documents())
     for gate in spec.gates:
         first = gate.target not in targets
         targets.add(gate.target)
         add(f"gate {gate.name}", gate.span, formulas.gate(gate.body, gate.target, gate.granularity, first=first))
     if spec.indexer is not None:
-        add("indexer", spec.indexer.span, formulas.indexer(spec.indexer))
+        add("indexer", spec.indexer.span, formulas.indexer(spec.indexer, visible))
     if spec.selection is not None:
         expr = spec.selection.budget
         if spec.selection.adaptive:
             span = next(clause.span for clause in spec.tree.clauses if isinstance(clause, ast.Budget))
-            add("budget", span, formulas.budget(expr, statistics(expr), len(spec.emas)))
-        add("select", spec.selection.span, formulas.select(budget, budget + forced, pairs))
+            add("budget", span, formulas.budget(expr, statistics(expr), len(spec.emas), visible))
+        add("select", spec.selection.span, formulas.select(budget, budget + forced, pairs, visible))
     if spec.forced.span is not None:
         add("always", spec.forced.span, formulas.always(forced))
     listed = spec.selection is not None

@@ -41,8 +41,9 @@ def distinct(expr: TypedExpr) -> tuple[TypedExpr, ...]:
 
 
 def statistics(expr: TypedExpr) -> tuple[str, ...]:
-    """The row statistics ``expr`` reads, each once."""
-    return tuple(dict.fromkeys(node.op for node in typed.walk(expr) if isinstance(node, typed.Statistic)))
+    """The row statistics ``expr`` reads, each once; one of two levels twice."""
+    read = dict.fromkeys((node.op, node.level) for node in typed.walk(expr) if isinstance(node, typed.Statistic))
+    return tuple(op for op, _ in read)
 
 
 def varies_with_batch(expr: TypedExpr) -> bool:

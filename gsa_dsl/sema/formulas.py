@@ -41,6 +41,10 @@ KL_GRADIENT_FLOPS = 3
 # Of one logit whose probability is taken again: scale, less the normaliser, exponential, sum over heads.
 PROBABILITY_FLOPS = 4
 
+# ``top_p`` adds up the softmax by 4-bit digits of 32-bit scores: each pass takes the difference from the largest score,
+# the exponential, a digit and a sum.
+MASS_PASSES = 8
+MASS_FLOPS = 4
 # Of a row statistic: operations a score, and a row.
 STATISTIC_FLOPS: dict[str, tuple[int, int]] = {
     "var": (3, 4),
@@ -48,7 +52,14 @@ STATISTIC_FLOPS: dict[str, tuple[int, int]] = {
     "max": (1, 0),
     "min": (1, 0),
     "count": (1, 0),
+    "entropy": (5, 3),
+    "top_p": (MASS_PASSES * MASS_FLOPS + 5, 4),
+    "above": (2, 0),
 }
+# How often a row's scores are read for it, after the first time, which is for all statistics.
+STATISTIC_WALKS = {"entropy": 1, "top_p": MASS_PASSES + 2}
+# Of a position: whether a document begins there, or ends, and the last begin before it and the first end after.
+DOCUMENT_FLOPS = 4
 # Of a running mean: the mean over the batch and all positions is counted a row; then old and new are mixed.
 EMA_FLOPS = 3
 
@@ -63,15 +74,18 @@ class Formula:
     selected: Expr = ZERO
 
 
-def causal_pairs() -> Expr:
-    """All (t, s) with s <= t: the sum over t of t + 1."""
-    return L * (L + 1) / 2
+def visible_pairs(*, causal: bool) -> Expr:
+    """All (t, s) with s <= t, the sum over t of t + 1; without ``causal`` simply all.
+
+    Packed documents count as one document of the whole length, the most they can cost.
+    """
+    return L * (L + 1) / 2 if causal else L**2
 
 
-def capped_pairs(most: Expr) -> Expr:
-    """The sum over t of ``min(t + 1, most)``."""
+def capped_pairs(most: Expr, *, causal: bool) -> Expr:
+    """The sum over t of what t sees (:func:`visible_pairs`), at most ``most`` keys."""
     m = minimum(most, L)
-    return m * L - m * (m - 1) / 2
+    return m * L - m * (m - 1) / 2 if causal else m * L
 
 
 def times(pairs: Expr, heads: Expr = J) -> Times:
@@ -106,29 +120,40 @@ def gate(body: TypedExpr, target: str, granularity: str, *, first: bool) -> Form
     return Formula(operations(body, times(ZERO, heads)) + elements, moved, copy)
 
 
-def indexer(spec: IndexerSpec) -> Formula:
-    """Every score of every key a query can see, into a bounded workspace of at least one row."""
-    pairs = causal_pairs()
+def documents() -> Formula:
+    """Where the document of each position begins and ends, from its id (8 bytes) and its neighbours'."""
+    return Formula(DOCUMENT_FLOPS * B * L, 16 * B * L, 8 * B * L)
+
+
+def indexer(spec: IndexerSpec, pairs: Expr) -> Formula:
+    """Every score of the ``pairs`` of a query and a key it can see, into a bounded workspace of at least one row."""
     read = {"q": B * L * J * DI, "k": B * (pairs / INDEXER_TILE + L) * DI, "w": B * L * J, "b": J}
     moved = summed([read[name] for name in spec.tensors]) * ITEMSIZE + 4 * B * pairs
     return Formula(operations(spec.score, times(pairs)), moved, maximum(4 * L, minimum(WORKSPACE, 4 * B * L**2)))
 
 
-def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int) -> Formula:
-    """A budget a row: statistics over the row's scores, the expression, and the means its running means take up."""
-    rows, scores = B * L, B * causal_pairs()
+def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int, pairs: Expr) -> Formula:
+    """A budget a row: statistics over the row's scores, the expression, and the means its running means take up.
+
+    ``pairs``: of a query and a key it can see.
+    """
+    rows, scores = B * L, B * pairs
     flops = operations(expr, times(ZERO)) + slots * (rows + EMA_FLOPS)
     for name in row_statistics:
         a_score, a_row = STATISTIC_FLOPS[name]
         flops += a_score * scores + a_row * rows
-    reads = 4 * scores if row_statistics else ZERO
+    walks = 1 + sum(STATISTIC_WALKS.get(name, 0) for name in row_statistics) if row_statistics else 0
+    reads = 4 * walks * scores
     kept = 4 * rows * (len(row_statistics) + slots)
     return Formula(flops, reads + 2 * kept, kept)
 
 
-def select(budget_most: Expr, listed: Expr, pairs: Expr) -> Formula:
-    """The exact top keys of every row, as a list of at most ``listed`` positions a query, ``pairs`` in all."""
-    scores = B * causal_pairs()
+def select(budget_most: Expr, listed: Expr, pairs: Expr, visible: Expr) -> Formula:
+    """The exact top keys of every row, as a list of at most ``listed`` positions a query, ``pairs`` in all.
+
+    ``visible``: pairs of a query and a key it can see.
+    """
+    scores = B * visible
     flops = (RADIX_PASSES * RADIX_FLOPS + PLACE_FLOPS) * scores
     moved = (RADIX_PASSES + 1) * 4 * scores + 4 * B * pairs
     memory = 4 * B * L * (minimum(listed, L) + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gsa_dsl.diagnostics.suggest import did_you_mean
-from gsa_dsl.ops import FUNCTIONS, REDUCTIONS, STATISTICS
+from gsa_dsl.ops import FUNCTIONS, LEVELS, REDUCTIONS, STATISTICS
 
 INDICES = {
     "t": "the query's position",
@@ -25,7 +25,7 @@ SHAPE_SYMBOLS = {
     "J": "indexer heads",
     "dI": "the indexer's dimension",
 }
-CALLABLE = frozenset(FUNCTIONS) | frozenset(REDUCTIONS) | frozenset(STATISTICS) | {"ema", "linear"}
+CALLABLE = frozenset({*FUNCTIONS, *REDUCTIONS, *STATISTICS, *LEVELS, "ema", "linear"})
 # Names that a call of `gsa_dsl.compile` already uses for something else than a parameter of the spec.
 _COMPILE = frozenset({"heads", "kv_heads", "head_dim", "backend", "config", "cache_dir"})
 

@@ -254,9 +254,13 @@ def reduction(op: str, body: Interval, heads: int) -> Interval:
     return _mul(body, Interval.point(float(heads))) if op == "sum" else body
 
 
+COUNTS = ("count", "entropy", "top_p", "above")
+"""Statistics that grow with the keys there are, whatever the scores; the entropy as the logarithm of their number."""
+
+
 def statistic(op: str, score: Interval) -> Interval:
     """A row statistic of scores in ``score``; a row without a finite score counts as 0."""
-    if op == "count":
+    if op in COUNTS:
         return Interval(0.0, INF)
     if op == "var":
         if not score.bounded:

@@ -24,6 +24,7 @@ from gsa_dsl.sema.algebra import (
     symbol,
 )
 from gsa_dsl.sema.names import SHAPE_SYMBOLS
+from gsa_dsl.sema.ranges import COUNTS
 from gsa_dsl.sema.typed import CheckedSpec, TypedExpr
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class _Ends:
     def _statistic(self, op: str, score: TypedExpr, *, up: bool) -> Expr:
         if op == "var":
             return (self.high(score) - self.low(score)) ** 2 / 4 if up else ZERO
+        if op in COUNTS:
+            return ZERO  # the lower end; the upper one is infinite
         return (maximum if up else minimum)(self._end(score, up=up), 0)
 
     def _apply(self, op: str, args: tuple[TypedExpr, ...], edge: float, *, up: bool) -> Expr:
@@ -190,9 +193,13 @@ def budget_formula(spec: CheckedSpec, table: Table) -> Expr:
 
 
 def forced_formula(spec: CheckedSpec, table: Table) -> Expr:
-    """How many keys are forced for a query far from the start."""
+    """How many keys are forced for a query far from both ends (:meth:`Forced.most`, as a formula)."""
     items = [item for clause in spec.tree.clauses if isinstance(clause, ast.Always) for item in clause.items]
+    both_sides = not spec.causal and spec.forced.last > 0
     try:
-        return summed([written(item.count, table) for item in items])
+        counts = {item.kind.id: written(item.count, table) for item in items}
     except Undecidable:
-        return number(spec.forced.first + spec.forced.last)
+        return number(spec.forced.most(causal=spec.causal))
+    if both_sides:
+        counts["last"] = 2 * counts["last"] - 1
+    return summed(list(counts.values()))

@@ -71,9 +71,14 @@ class Reduce(Typed):
 
 @dataclass(frozen=True, slots=True)
 class Statistic(Typed):
-    """``var mean max min count`` of a row's finite scores over s <= t; population form, 0 for a row without any."""
+    """A number about the finite scores of a row, over the keys its query sees; 0 for a row without any.
+
+    ``op``: ``var`` (population form), ``mean``, ``max``, ``min``, ``count``; ``entropy``, in nats, of their softmax;
+    ``top_p``: how many of the highest hold ``level`` of that softmax, 0 < level < 1; ``above``: how many > ``level``.
+    """
 
     op: str
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +135,15 @@ class SelectionSpec:
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """Keys of every query outside the budget: positions < ``first`` and > t - ``last``; 0 means none."""
+    """Keys of every query outside the budget, of those it sees: the ``first``, and |t - s| < ``last``; 0 means none."""
 
     first: int
     last: int
     span: Span | None
+
+    def most(self, *, causal: bool) -> int:
+        """The most keys one query gets; without ``causal`` those nearer than ``last`` lie on both sides."""
+        return self.first + (self.last if causal else max(2 * self.last - 1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,9 @@ class CheckedSpec:
 
     Three forms: no ``selection`` and no ``forced`` keys is dense; forced keys alone is a sliding window with sinks;
     a ``selection`` needs an ``indexer``. ``tree`` is kept for promises (``bound``) and for display.
+
+    Query t sees the positions of one span: from the first of its document (of the sequence without ``documents``) to t
+    itself if ``causal``, else to the last of its document. Forced keys, statistics and candidates are all within it.
     """
 
     source: Source
@@ -159,6 +171,7 @@ class CheckedSpec:
     name: str
     params: tuple[tuple[str, int | float], ...]
     causal: bool
+    documents: bool
     scale: TypedExpr | None
     gates: tuple[GateSpec, ...]
     indexer: IndexerSpec | None

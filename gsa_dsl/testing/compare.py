@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gsa_dsl.reference.dense import ReferenceResult, budget_values, causal_keys, forced_keys
+from gsa_dsl.reference.dense import ReferenceResult
+from gsa_dsl.reference.statistics import budget_values
+from gsa_dsl.reference.visible import forced_keys
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.tolerance import FACTOR
 
@@ -49,16 +52,15 @@ def compare_selection(
     """
     if spec.selection is None or exact.scores is None or exact.budget_exact is None:
         raise ValueError(f"'{spec.name}' selects nothing by score")
-    scores, length = exact.scores, mask.shape[-1]
-    causal = causal_keys(length, mask.device)
-    forced = forced_keys(spec, length, mask.device)
-    candidates = causal & ~forced & scores.isfinite()
+    scores, visible = exact.scores, exact.visible
+    forced = forced_keys(spec, visible)
+    candidates = visible & ~forced & scores.isfinite()
     taken, left = mask & candidates, candidates & ~mask
     count = taken.sum(-1)
 
     problems = [
-        _count(mask & ~causal, "keys after the query were selected"),
-        _count(mask & causal & ~forced & ~scores.isfinite(), "keys with a score that is not finite were selected"),
+        _count(mask & ~visible, "keys that the query does not see were selected"),
+        _count(mask & visible & ~forced & ~scores.isfinite(), "keys with a score that is not finite were selected"),
         _count(forced & ~mask, "forced keys are missing"),
     ]
     low, high = budget_range(spec, exact, state, score_error)
@@ -91,23 +93,31 @@ def budget_range(
 ) -> tuple[Tensor, Tensor]:
     """The least and the largest budget of each row, int64 ``[B, L]``, that scores off by ``score_error`` explain.
 
-    Measured by evaluating the budget on disturbed scores (all up, all down by a factor; random signs), plus what a
-    float32 sum over a row may lose.
+    Measured by evaluating the budget on disturbed scores (all up, all down, by a factor or alike; random signs), plus
+    what a float32 sum over a row may lose. ``top_p`` is also looked up at the nearest shares that rounding could make
+    of its own: scores off by e change the odds of a set of keys, its share over the rest's, by at most exp(2 e).
     """
     if spec.selection is None or exact.scores is None or exact.budget_exact is None:
         raise ValueError(f"'{spec.name}' selects nothing by score")
-    value, scores = exact.budget_exact, exact.scores
+    value, scores, visible = exact.budget_exact, exact.scores, exact.visible
     if not spec.selection.adaptive:
         return value.floor().long(), value.floor().long()
     size = torch.where(scores.isfinite(), scores.abs(), 0.0).amax(-1).clamp(min=1e-300)
     factor = (score_error / size).unsqueeze(-1)
     generator = torch.Generator(scores.device).manual_seed(0)
     signs = torch.randint(0, 2, scores.shape, generator=generator, device=scores.device) * 2 - 1
-    noise = signs * score_error.unsqueeze(-1)
-    disturbed = (scores * (1 + factor), scores * (1 - factor), scores + noise, scores - noise)
-    off = torch.stack([(budget_values(spec.selection, x, state) - value).abs() for x in disturbed]).amax(0)
-    keys = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
-    off = FACTOR * off + value.abs() * keys * torch.finfo(torch.float32).eps
+    error = score_error.unsqueeze(-1)
+    changes = (scores * factor, signs * error, error)
+    disturbed = [scores + sign * change for change in changes for sign in (1, -1)]
+    found = [budget_values(spec.selection, x, visible, state) for x in disturbed]
+    lost = visible.sum(-1) * torch.finfo(torch.float32).eps
+
+    def share(sign: int) -> Callable[[float], Tensor]:
+        odds = (2 * sign * score_error).exp()
+        return lambda p: (p * odds / (1 - p + p * odds) * (1 + sign * lost)).clamp(max=1)
+
+    found += [budget_values(spec.selection, scores, visible, state, share(sign)) for sign in (1, -1)]
+    off = FACTOR * (torch.stack(found) - value).abs().amax(0) + value.abs() * lost
     return (value - off).floor().long().clamp(min=0), (value + off).floor().long().clamp(max=spec.selection.most)
 
 

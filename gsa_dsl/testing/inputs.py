@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsa_dsl.reference.dense import all_scores, ema_means
+from gsa_dsl.reference.dense import all_scores
+from gsa_dsl.reference.statistics import ema_means
+from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
 
 PATTERNS = ("normal", "ties", "hot_key", "nan", "constant", "large")
@@ -26,6 +28,7 @@ class Inputs:
     gates: Mapping[str, Tensor] | None
     index: Mapping[str, Tensor] | None
     ema: Tensor | None
+    documents: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The differentiable tensors by name: query, key, value, ``gates.NAME``, ``index.NAME``."""
@@ -34,8 +37,9 @@ class Inputs:
         return named | {f"index.{name}": x for name, x in (self.index or {}).items()}
 
     def keywords(self) -> dict[str, Any]:
-        """The keyword arguments of a call: gates, index and ema."""
-        return {"gates": self.gates, "index": self.index, "ema": self.ema}
+        """The keyword arguments of a call: gates, index and ema, and documents where the spec has them."""
+        documents = {} if self.documents is None else {"documents": self.documents}
+        return {"gates": self.gates, "index": self.index, "ema": self.ema, **documents}
 
     def replaced(self, tensors: Mapping[str, Tensor]) -> Inputs:
         """These inputs with some of :meth:`tensors` exchanged."""
@@ -102,6 +106,7 @@ def make_inputs(
     Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
     that many scores are equal in every precision. ``hot_key``: every query wants key 0. ``nan`` poisons one query and
     two keys of the indexer. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
+    Documents are of many lengths, some of one position; on ``large`` a sequence is one document.
     The state vector is the mean that the spec would see on these inputs, so that adaptive budgets vary; on ``constant``
     that would be rounding noise, and it keeps its initial values. Raises ValueError for another pattern.
     """
@@ -138,8 +143,19 @@ def make_inputs(
     def place(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: x.to(device=device, dtype=dtype) for name, x in tensors.items()}
 
-    inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None)
+    documents = None
+    if spec.documents:
+        documents = _documents(batch, length, generator, whole=pattern == "large").to(device)
+    inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None, documents=documents)
     return dataclasses.replace(inputs, ema=_state(spec, inputs, typical=pattern != "constant"))
+
+
+def _documents(batch: int, length: int, generator: torch.Generator, *, whole: bool) -> Tensor:
+    """Ids of packed documents, int64 ``[batch, length]``: lengths vary from 1 to about the sequence's."""
+    begins = torch.rand((batch, length), generator=generator) < 4 / length
+    begins |= torch.rand((batch, length), generator=generator) < begins.roll(1, 1) / 3  # short ones, one after another
+    begins[:, 0] = False
+    return begins.long().cumsum(-1) * (not whole) + 7
 
 
 def _on_grid(x: Tensor) -> Tensor:
@@ -188,6 +204,9 @@ def _state(spec: CheckedSpec, inputs: Inputs, *, typical: bool) -> Tensor | None
     initial = torch.tensor([e.init for e in spec.emas], dtype=torch.float32, device=inputs.query.device)
     if not typical:
         return initial
+    batch, _, length, _ = inputs.query.shape
     with torch.no_grad():
-        means = ema_means(spec, all_scores(spec.indexer, {name: x.double() for name, x in inputs.index.items()}))
+        visible = visible_keys(spec, batch, length, inputs.query.device, inputs.documents)
+        scores = all_scores(spec.indexer, {name: x.double() for name, x in inputs.index.items()})
+        means = ema_means(spec, scores, visible)
     return torch.where(means.isfinite(), means.float(), initial)

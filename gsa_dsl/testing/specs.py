@@ -26,7 +26,7 @@ def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None
 def most_keys(spec: CheckedSpec) -> int | None:
     """The largest number of keys that a query can attend to, whatever the length; None for a dense spec."""
     chosen = spec.selection.most if spec.selection is not None else 0
-    total = chosen + spec.forced.first + spec.forced.last
+    total = chosen + spec.forced.most(causal=spec.causal)
     return total or None
 
 

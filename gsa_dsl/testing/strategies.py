@@ -1,8 +1,9 @@
 """Hypothesis strategies: random specs of the language, as text, and random shapes. Needs the ``hypothesis`` package.
 
-``specs()`` composes what the language offers: gates of either kind, score expressions, constant and adaptive budgets,
-forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that short inputs exceed
-them. ``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups of heads.
+``specs()`` composes what the language offers: what a query sees, gates of either kind, score expressions, constant and
+adaptive budgets, forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that
+short inputs exceed them. ``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups
+of heads.
 
     @given(variant=specs(), shape=shapes())
     def test_something(variant: str, shape: Shape) -> None: ...
@@ -44,6 +45,9 @@ _BUDGETS = (
     "clamp(0.25 * count(score[t]), {low}, {high})",
     "clamp(1 + {k} * abs(max(score[t]) - mean(score[t])), {low}, {high})",
     "clamp({k} + min(score[t]), {low}, {high})",
+    "clamp({k} * entropy(score[t]), {low}, {high})",
+    "clamp(top_p(score[t], 0.4), {low}, {high})",
+    "clamp(above(score[t], 0.25) + 0.5, {low}, {high})",
 )
 
 
@@ -111,7 +115,8 @@ def forced_keys(draw: DrawFn) -> str:
 def specs(draw: DrawFn) -> str:
     """The text of a spec: dense, windowed, or selecting by an indexer; with any gates."""
     kind = draw(st.sampled_from(("indexer", "indexer", "indexer", "window", "dense")))
-    clauses = ["  causal", draw(gates())]
+    sees = draw(st.sampled_from(("causal", "causal", "full", "causal  documents", "full  documents")))
+    clauses = [f"  {sees}", draw(gates())]
     if draw(st.booleans()):
         clauses.insert(1, f"  scale {draw(st.sampled_from(('0.5', '1 / head_dim', '2 / sqrt(head_dim)')))}")
     if kind == "indexer":

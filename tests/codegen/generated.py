@@ -17,8 +17,10 @@ PARAMS: dict[str, dict[str, int]] = {
     "dsa": {"k": 5},
     "gated": {},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "packed": {"k_base": 8, "k_min": 2, "k_max": 12, "recent": 3},
     "sliding_sink": {"window": 8, "sinks": 2},
     "sparse_only": {"k": 5, "recent": 3},
+    "top_p": {"k_max": 12, "recent": 3},
 }
 EXAMPLES = tuple(PARAMS)
 SHAPE = (4, 2, 16)

@@ -23,7 +23,8 @@ import torch, variant
 x = torch.load("inputs.pt")
 x["query"].requires_grad_()
 operands = [x[name] for name in ("query", "key", "value", "gates", "index", "ema")]
-result = variant.attention(*operands, "sparse", None, True)
+documents = [] if x["documents"] is None else [x["documents"]]
+result = variant.attention(*operands, "sparse", None, True, *documents)
 torch.autograd.backward(result.output, x["cotangent"])
 torch.save({"output": result.output.detach(), "lse": result.lse, "gradient": x["query"].grad}, "outputs.pt")
 """
@@ -49,6 +50,7 @@ def _numpy_refuses_loop_bounds() -> bool:
     [
         pytest.param("gsa", "torch", id="gsa-torch"),
         pytest.param("sliding_sink", "torch", id="sliding_sink-torch"),
+        pytest.param("packed", "torch", id="packed-torch"),
         pytest.param("gsa", "interpret", id="gsa-triton"),
     ],
 )
@@ -73,7 +75,7 @@ def test_a_copied_module_runs_without_the_compiler(name: str, backend: str, tmp_
     elsewhere.mkdir()
     (elsewhere / "variant.py").write_text(compiled.source, encoding="utf-8")
     given = {"query": x.query.detach(), "key": x.key, "value": x.value, "gates": x.gates or {}, "index": x.index or {}}
-    torch.save({**given, "ema": x.ema, "cotangent": cotangent}, elsewhere / "inputs.pt")
+    torch.save({**given, "ema": x.ema, "documents": x.documents, "cotangent": cotangent}, elsewhere / "inputs.pt")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if backend == "interpret":
         environment["TRITON_INTERPRET"] = "1"

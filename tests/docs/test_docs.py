@@ -40,7 +40,7 @@ def test_there_is_something_to_test() -> None:
 
 @pytest.mark.parametrize("block", GOOD, ids=str)
 def test_a_shown_spec_is_good(block: Block) -> None:
-    assert check(parse(Source(str(block), block.text))).causal
+    assert check(parse(Source(str(block), block.text))).name
 
 
 @pytest.mark.parametrize("number", range(0, len(REFUSED), 2), ids=lambda number: str(REFUSED[number]))

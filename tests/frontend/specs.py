@@ -20,6 +20,8 @@ EVERY_CLAUSE = """\
 # Every clause and every kind of expression; the meaning is nonsense, the syntax is not.
 attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) {
   causal
+  full
+  documents
   scale 1 / sqrt(head_dim)   # é 注意
   gate value  = sigmoid(2 * linear(x) - 1)  per head
   gate output = where(linear(x) <= 0, 0, linear(x) ^ 2)  per element

@@ -21,6 +21,8 @@ PARAMS: dict[str, dict[str, int]] = {
     "sparse_only": {"k": 256, "recent": 64},
     "dsa": {"k": 256},
     "gsa": {"k_base": 256, "k_min": 64, "k_max": 512},
+    "packed": {"k_base": 256, "k_min": 64, "k_max": 512, "recent": 64},
+    "top_p": {"k_max": 512, "recent": 64},
 }
 SHAPES = ((2, 1), (2, 129), (1, 1000), (1, 4096 + 37))
 DTYPES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])

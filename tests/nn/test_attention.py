@@ -362,3 +362,52 @@ def test_a_wrong_input_is_refused(compiled: Compile, shape: tuple[int, ...]) -> 
 
 def test_its_name_tells_what_it_is(compiled: Compile) -> None:
     assert "gsa, heads=4, kv_heads=2, head_dim=8, phase=sparse" in repr(_module(compiled, "gsa"))
+
+
+@pytest.mark.parametrize("index_rope", [False, True])
+def test_packed_documents_are_their_own_sequences(tmp_path: object, index_rope: bool) -> None:
+    text = """attention packed { causal  documents  gate output = sigmoid(linear(x)) per head
+      indexer { heads 2  dim 8  keys shared  score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] + b[j]) }
+      select top 4 tokens  always first 1, last 2  train indexer with kl }"""
+    made = [
+        gsa_dsl.compile(
+            spec, heads=HEADS, kv_heads=KV_HEADS, head_dim=HEAD_DIM, backend="torch", cache_dir=str(tmp_path)
+        )
+        for spec in (text, text.replace("documents", ""))
+    ]
+    packed = made[0].module(D_MODEL, index_rope=index_rope)
+    alone = made[1].module(D_MODEL, index_rope=index_rope)
+    alone.load_state_dict(packed.state_dict())
+    lengths = (7, 1, 20)
+    x = torch.randn(2, sum(lengths), D_MODEL, generator=torch.Generator().manual_seed(4))
+    documents = torch.cat([torch.full((2, length), number) for number, length in enumerate(lengths)], 1)
+    output = packed(x, documents=documents)
+    parts = []
+    loss = torch.zeros(())
+    for piece in x.split(lengths, 1):
+        parts.append(alone(piece))
+        assert alone.indexer_loss is not None
+        loss = loss + alone.indexer_loss * piece.shape[1] / x.shape[1]
+    torch.testing.assert_close(output, torch.cat(parts, 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(packed.indexer_loss, loss, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="documents"):
+        packed(x)
+    with pytest.raises(ValueError, match="documents"):
+        alone(x, documents=documents)
+
+
+def test_rotary_positions_restart_with_every_document(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Angles between two positions would be the same; that they stay small keeps them exact."""
+    text = "attention packed { causal  documents }"
+    made = gsa_dsl.compile(text, heads=HEADS, head_dim=HEAD_DIM, backend="torch", cache_dir=str(tmp_path))
+    seen = []
+
+    def spy(x: torch.Tensor, base: float, positions: torch.Tensor | None = None) -> torch.Tensor:
+        assert positions is not None
+        seen.append(positions.broadcast_to(x.shape[:-1])[:, 0].tolist())
+        return rotate(x, base, positions)
+
+    monkeypatch.setattr("gsa_dsl.nn.attention.rotate", spy)
+    documents = torch.tensor([[3, 3, 3, 1, 8, 8], [0, 1, 1, 1, 1, 1]])
+    made.module(D_MODEL)(torch.randn(2, 6, D_MODEL), documents=documents)
+    assert seen == [[[0, 1, 2, 0, 0, 1], [0, 0, 1, 2, 3, 4]]] * 2

@@ -35,3 +35,11 @@ def test_the_dtype_stays_and_far_positions_keep_their_angle(dtype: torch.dtype) 
     position = torch.tensor(4999.0, dtype=torch.float64)
     expected = torch.stack((position.cos() - position.sin(), position.sin() + position.cos()))
     torch.testing.assert_close(got[4999].double(), expected, atol=1e-2, rtol=0)
+
+
+def test_positions_may_be_given() -> None:
+    x = torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(rotate(x, 100.0, torch.arange(9)), rotate(x, 100.0))
+    restarted = rotate(x, 100.0, torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4]).expand(2, 1, 9))
+    torch.testing.assert_close(restarted[:, :, :4], rotate(x[:, :, :4], 100.0))
+    torch.testing.assert_close(restarted[:, :, 4:], rotate(x[:, :, 4:], 100.0))

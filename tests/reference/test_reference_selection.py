@@ -19,7 +19,9 @@ NAN, INF = math.nan, math.inf
 INDEXER = "indexer { heads 1  dim 1  keys shared  score[t, s] = sum(j) q[t, j] . k[s] }"
 
 
-def run(clauses: str, scores: Sequence[float], *, ema: float | None = None, **options: object) -> ReferenceResult:
+def run(
+    clauses: str, scores: Sequence[float], *, kind: str = "causal", ema: float | None = None, **options: object
+) -> ReferenceResult:
     """The reference on one sequence whose query, key are 0 (uniform attention) and whose value is the position."""
     length = len(scores)
     zero = torch.zeros(1, 1, length, 1, dtype=torch.float64)
@@ -28,7 +30,7 @@ def run(clauses: str, scores: Sequence[float], *, ema: float | None = None, **op
         "k": torch.tensor(scores, dtype=torch.float64).view(1, length, 1),
     }
     state = None if ema is None else torch.tensor([ema])
-    spec = load_spec(f"attention test {{ causal {INDEXER} {clauses} }}")
+    spec = load_spec(f"attention test {{ {kind} {INDEXER} {clauses} }}")
     value = torch.arange(length).double().view(1, 1, length, 1)
     return reference(spec, zero, zero, value, index=index, ema=state, **options)  # type: ignore[arg-type]
 
@@ -81,6 +83,77 @@ def test_statistics_of_a_row_see_its_finite_scores_up_to_t(statistic: str, expec
     result = run(f"budget[t] = clamp({statistic}(score[t]), 0, 9) select top budget tokens", [3, 1, NAN, 2])
     assert result.budget_exact is not None
     assert result.budget_exact[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ("exp(entropy(score[t]))", [1, 2, 2, 3]),
+        ("top_p(score[t], 0.51)", [1, 2, 2, 2]),
+        ("top_p(score[t], 0.49)", [1, 1, 1, 2]),
+        ("top_p(score[t], 1)", [1, 2, 2, 3]),
+        ("above(score[t], 1.99)", [1, 2, 2, 3]),
+        ("above(score[t], 2)", [0, 0, 0, 0]),
+        ("above(score[t], -2)", [1, 2, 2, 3]),
+    ],
+)
+def test_statistics_of_equal_scores(budget: str, expected: list[int]) -> None:
+    result = run(f"budget[t] = min({budget}, 9) select top budget tokens", [2, 2, NAN, 2])
+    assert result.budget_exact is not None
+    assert result.budget_exact.flatten().tolist() == pytest.approx(expected)
+
+
+def test_entropy_and_mass_of_scores_that_differ() -> None:
+    scores = [0.0, 1.0, -INF, 3.0]
+    weights = [1.0, math.e, math.e**3]
+    p = [weight / sum(weights) for weight in weights]
+    exact = run("budget[t] = min(entropy(score[t]), 9) select top budget tokens", scores).budget_exact
+    assert exact is not None
+    assert exact[0, 3].item() == pytest.approx(-sum(x * math.log(x) for x in p))
+    assert exact[0, 0].item() == 0
+    for share, count in ((p[2] - 1e-9, 1), (p[2] + 1e-9, 2), (p[2] + p[1] - 1e-9, 2), (p[2] + p[1] + 1e-9, 3)):
+        fewest = run(f"budget[t] = min(top_p(score[t], {share}), 9) select top budget tokens", scores).budget_exact
+        assert fewest is not None
+        assert fewest[0, 3].item() == count
+
+
+def test_a_row_without_any_score_has_no_entropy_and_no_mass() -> None:
+    for statistic in ("entropy(score[t])", "top_p(score[t], 0.5)", "above(score[t], 0)"):
+        result = run(f"budget[t] = min({statistic}, 9) select top budget tokens always last 1", [NAN, INF])
+        assert result.budget_exact is not None
+        assert result.budget_exact.tolist() == [[0, 0]]
+
+
+def test_full_rows_see_both_ways() -> None:
+    result = run("select top 1 tokens always last 2", [9, 1, 2, 3, 8], kind="full")
+    assert keys(result) == [[0, 1, 4], [0, 1, 2, 4], [0, 1, 2, 3], [0, 2, 3, 4], [0, 3, 4]]
+    exact = run("budget[t] = min(count(score[t]), 9) select top budget tokens", [1, NAN, 1], kind="full").budget_exact
+    assert exact is not None
+    assert exact.tolist() == [[2, 2, 2]]
+
+
+def test_documents_see_themselves_alone() -> None:
+    documents = torch.tensor([[4, 4, 4, 2, 2, 4]])
+    scores = [9.0, 1.0, 5.0, 8.0, 3.0, 7.0]
+    result = run("select top 1 tokens always first 1", scores, kind="causal documents", documents=documents)
+    assert keys(result) == [[0], [0, 1], [0, 2], [3], [3, 4], [5]]
+    full = run(
+        "budget[t] = clamp(max(score[t]), 0, 9) select top budget tokens",
+        scores,
+        kind="full documents",
+        documents=documents,
+    )
+    assert full.budget_exact is not None
+    assert full.budget_exact.tolist() == [[9, 9, 9, 8, 8, 7]]
+    assert keys(full) == [[0, 1, 2]] * 3 + [[3, 4]] * 2 + [[5]]
+
+
+def test_documents_are_asked_for_where_the_spec_says_so() -> None:
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="needs their ids"):
+        run("select top 1 tokens", [1, 2], kind="causal documents")
+    with pytest.raises(ValueError, match="takes no ids"):
+        run("select top 1 tokens", [1, 2], documents=ids)
 
 
 def test_statistics_count_forced_keys_and_are_zero_without_any_score() -> None:

@@ -45,7 +45,11 @@ BUDGETS = {
     "forced": "select top 5 tokens\n  always first 3, last 4",
     "first": "select top 3 tokens\n  always first 25",
     "last": "budget[t] = clamp(max(score[t]), 0, 6)\n  select top budget tokens\n  always last 17",
+    "mass": "budget[t] = min(top_p(score[t], 0.7331), 64)\n  select top budget tokens",
+    "levels": "budget[t] = min(above(score[t], 0.5) + above(score[t], -1.5) + 3.1 * entropy(score[t]), 64)\n"
+    "  select top budget tokens",
 }
+FULL = ("half", "forced", "last", "mass")
 Compile = Callable[..., gsa_dsl.CompiledAttention]
 
 
@@ -54,10 +58,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     cache = tmp_path_factory.mktemp("cache")
 
     def make(
-        clauses: str, backend: str, config: KernelConfig = TILES, *, dim: int = DIM, **params: int
+        clauses: str, backend: str, config: KernelConfig = TILES, *, dim: int = DIM, kind: str = "causal", **params: int
     ) -> gsa_dsl.CompiledAttention:
         indexer = f"indexer {{ heads 1  dim {dim}  keys shared\n    score[t, s] = {SCORE}\n  }}"
-        text = clauses if "attention" in clauses else f"attention a {{ causal\n  {indexer}\n  {clauses}\n}}"
+        text = clauses if "attention" in clauses else f"attention a {{ {kind}\n  {indexer}\n  {clauses}\n}}"
         shape = {"heads": 2, "kv_heads": 1, "head_dim": 16}
         return gsa_dsl.compile(text, **shape, backend=backend, config=config, cache_dir=cache, params=params)
 
@@ -104,9 +108,11 @@ def score_tables(draw: st.DrawFn) -> Tensor:
 
 
 @pytest.mark.parametrize("backend", ["torch", "interpret"])
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, backend: str) -> None:
-    attention = compiled(BUDGETS[budget], backend)
+@pytest.mark.parametrize(
+    ("budget", "kind"), [*((budget, "causal") for budget in BUDGETS), *((budget, "full") for budget in FULL)]
+)
+def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, kind: str, backend: str) -> None:
+    attention = compiled(BUDGETS[budget], backend, kind=kind)
 
     @settings(
         max_examples=40 if backend == "torch" else 3,
@@ -123,13 +129,19 @@ def test_the_chosen_set_is_the_references(compiled: Compile, budget: str, backen
 
 
 @pytest.mark.parametrize(
-    "budget", ["select top 100 tokens", f"{BUDGETS['half']}\n  always first 3, last 4"], ids=["100", "half"]
+    ("budget", "kind"),
+    [
+        ("select top 100 tokens", "causal"),
+        (f"{BUDGETS['half']}\n  always first 3, last 4", "causal"),
+        (f"{BUDGETS['half']}\n  always first 3, last 90", "full"),
+    ],
+    ids=["100", "half", "full"],
 )
-def test_long_rows_are_exact_too(compiled: Compile, monkeypatch: pytest.MonkeyPatch, budget: str) -> None:
+def test_long_rows_are_exact_too(compiled: Compile, monkeypatch: pytest.MonkeyPatch, budget: str, kind: str) -> None:
     """So many scores that a sample of them brackets the threshold; ties, trends and outliers break such guesses."""
     length, dim = 400, 512
     tiles = KernelConfig(**{**_fields(TILES), "scan_keys": 64, "sample": 64})
-    attention = compiled(budget.replace("64", str(length)), "interpret", tiles, dim=dim)
+    attention = compiled(budget.replace("64", str(length)), "interpret", tiles, dim=dim, kind=kind)
     position = torch.arange(length)
     generator = torch.Generator().manual_seed(3)
     normal = torch.randn((length, length), generator=generator)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gsa_dsl.compiler import CompiledAttention, compile
-from gsa_dsl.runtime.validate import OperandError, check_call
+from gsa_dsl.runtime.validate import OperandError, check_call, check_documents
 
 B, H, HKV, L, D, J, DI = 2, 4, 2, 8, 16, 3, 32
 META: dict[str, Any] = {
@@ -26,6 +26,7 @@ META: dict[str, Any] = {
     "ema_init": [1.0, 2.0],
 }
 DENSE: dict[str, Any] = {**META, "name": "dense", "gates": [], "index": None, "ema_init": []}
+PACKED: dict[str, Any] = {**DENSE, "name": "packed", "documents": True}
 Call = dict[str, Any]
 
 
@@ -284,3 +285,37 @@ def test_the_check_comes_before_anything_runs(tmp_path: Any, monkeypatch: pytest
     with pytest.raises(OperandError, match=r"^value has shape \[1, 2, 5, 4\]"):
         compiled(x, x, x[..., :4])
     assert issubclass(OperandError, ValueError)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_ids_of_documents_are_integers_in_runs(dtype: torch.dtype) -> None:
+    ids = torch.tensor([[5, 5, 0, 0, 0, 9, 1, 1], [2, 2, 2, 2, 2, 2, 2, 2]], dtype=dtype)
+    check_documents(PACKED, ids, torch.zeros(B, H, L, D))
+    check_documents(DENSE, None, torch.zeros(B, H, L, D))
+
+
+@pytest.mark.parametrize(
+    ("meta", "documents", "message"),
+    [
+        (PACKED, None, "documents: packed sees documents apart; pass their ids, [batch, length]"),
+        (DENSE, torch.zeros(B, L, dtype=torch.long), "documents: dense does not say 'documents'"),
+        (PACKED, [[0] * L] * B, "documents is a list, expected a torch.Tensor"),
+        (PACKED, torch.zeros(B, L), "documents has dtype torch.float32, expected an integer dtype"),
+        (PACKED, torch.zeros(B, L, dtype=torch.bool), "documents has dtype torch.bool"),
+        (PACKED, torch.zeros(B, L + 1, dtype=torch.long), "documents has shape [2, 9], expected [2, 8]"),
+        (PACKED, torch.zeros(L, dtype=torch.long), "documents has shape [8], expected [2, 8]"),
+        (PACKED, torch.zeros(B, L, dtype=torch.long, device="meta"), "documents is on meta, expected cpu"),
+        (PACKED, torch.tensor([[1, 1, 2, 2, 1, 3, 3, 3]] * B), "an id comes back after another one"),
+    ],
+)
+def test_ids_that_do_not_fit_are_refused(meta: dict[str, Any], documents: Any, message: str) -> None:
+    with pytest.raises(OperandError, match=re.escape(message)):
+        check_documents(meta, documents, torch.zeros(B, H, L, D))
+
+
+def test_a_call_asks_for_documents(tmp_path: Any) -> None:
+    x = torch.zeros(1, 1, L, D)
+    for clauses, given in (("causal documents", None), ("causal", torch.zeros(1, L, dtype=torch.long))):
+        attention = compile(f"attention a {{ {clauses} }}", heads=1, head_dim=D, backend="torch", cache_dir=tmp_path)
+        with pytest.raises(OperandError, match="documents"):
+            attention(x, x, x, documents=given)

@@ -28,7 +28,7 @@ def meaning(value: object) -> Hashable:
     if isinstance(value, Const):
         value = replace(value, name="")
     if isinstance(value, CheckedSpec):
-        names = ("causal", "scale", "gates", "indexer", "selection", "forced", "train", "emas")
+        names = ("causal", "documents", "scale", "gates", "indexer", "selection", "forced", "train", "emas")
         return tuple(meaning(getattr(value, name)) for name in names)
     if is_dataclass(value) and not isinstance(value, type):
         parts = (meaning(getattr(value, field.name)) for field in fields(value))
@@ -59,6 +59,25 @@ def test_gsa() -> None:
     assert spec.train is not None
     assert (spec.train.method, spec.train.temperature) == ("kl", 1.0)
     assert len(spec.emas) == 1
+
+
+def test_a_spec_says_what_a_query_sees() -> None:
+    kinds = {
+        "causal": (True, False),
+        "full": (False, False),
+        "causal documents": (True, True),
+        "documents full": (False, True),
+    }
+    for kind, expected in kinds.items():
+        spec = checked(f"attention a {{ {kind} }}")
+        assert (spec.causal, spec.documents) == expected
+
+
+def test_forced_keys_of_full_attention_lie_on_both_sides() -> None:
+    spec = checked("attention a(w = 5) { full  always first 2, last w  bound selected <= 2 * w + 1 }")
+    assert spec.forced.most(causal=True) == 7
+    assert spec.forced.most(causal=spec.causal) == 11
+    assert checked("attention a { full  always first 2 }").forced.most(causal=False) == 2
 
 
 def test_sliding_sink_has_forced_keys_only() -> None:
@@ -145,9 +164,12 @@ def test_clauses_that_do_not_fit(clauses: tuple[str, ...], code: str) -> None:
     assert [d.code for d in refused(attention(*clauses))] == [code]
 
 
-def test_a_spec_must_be_causal() -> None:
-    (found,) = refused("attention full { }")
-    assert (found.code, found.fix) == (codes.MISSING_CAUSAL, "add 'causal'")
+def test_a_spec_must_say_what_a_query_sees_and_once() -> None:
+    (found,) = refused("attention a { documents }")
+    assert (found.code, found.fix) == (codes.MISSING_CAUSAL, "add 'causal', or 'full' for attention that looks ahead")
+    (found,) = refused("attention a { causal full }")
+    assert (found.code, found.span.column) == (codes.CAUSAL_AND_FULL, 22)
+    assert [found.code for found in refused("attention a { full full }")] == [codes.DUPLICATE_CLAUSE]
 
 
 def test_forced_keys_make_a_budget_below_one_useful() -> None:

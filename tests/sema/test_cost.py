@@ -151,6 +151,34 @@ def test_budget_operations_are_counted() -> None:
     assert figures(cost(spec), "budget")["flops"] == counter.flops + statistics + running_mean
 
 
+def test_statistics_with_a_constant_are_counted_once_a_constant() -> None:
+    one = checked(with_budget("min(top_p(score[t], 0.5) + top_p(score[t], 0.5), 9)"))
+    two = checked(with_budget("min(top_p(score[t], 0.5) + top_p(score[t], 0.9), 9)"))
+    flops = [figures(cost(spec), "budget")["flops"] for spec in (one, two)]
+    assert flops[1] - flops[0] == 37 * B * L * (L + 1) // 2 + 4 * B * L
+
+
+@pytest.mark.parametrize("clauses", [(), ("always first 2, last 3",), ("always first 20",), ("always last 2",)])
+def test_full_attention_sees_every_pair(clauses: tuple[str, ...]) -> None:
+    text = attention(*clauses).replace("causal", "full documents")
+    table = cost(checked(text))
+    seen = [
+        sum(not clauses or s < first or abs(t - s) < last for s in range(L))
+        for first, last in [forced_of(text)]
+        for t in range(L)
+    ]
+    # Windows cut short at both ends count as whole ones.
+    assert table.attended(L) >= sum(seen)
+    assert table.attended(L) == L * max(seen)
+    assert figures(table, "attention")["flops"] == 4 * B * H * D * table.attended(L)
+    assert figures(table, "documents")["memory"] == 8 * B * L
+
+
+def forced_of(text: str) -> tuple[int, int]:
+    spec = checked(text)
+    return spec.forced.first, spec.forced.last
+
+
 @pytest.mark.parametrize(
     "clauses",
     [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsa_dsl.ops import OPS, STATISTICS
+from gsa_dsl.ops import LEVELS, OPS, STATISTICS
 from gsa_dsl.sema import ranges
 from gsa_dsl.sema.interval import INF, REALS, Interval
 from gsa_dsl.sema.ranges import RULES
@@ -127,6 +127,11 @@ def test_values_stay_in_their_interval(sample: Sample) -> None:
     assert holds(sample.range, sample.value)
 
 
+def entropy(row: list[mpmath.mpf]) -> mpmath.mpf:
+    weights = [mpmath.exp(x - max(row)) for x in row]
+    return -mpmath.fsum(w / mpmath.fsum(weights) * mpmath.log(w / mpmath.fsum(weights)) for w in weights if w > 0)
+
+
 @given(st.lists(NUMBERS, min_size=0, max_size=8), NUMBERS, NUMBERS)
 def test_statistics_stay_in_their_interval(values: list[float], a: float, b: float) -> None:
     score = Interval(min(a, b), max(a, b))
@@ -138,8 +143,11 @@ def test_statistics_stay_in_their_interval(values: list[float], a: float, b: flo
         "max": max(row, default=mpmath.mpf(0)),
         "min": min(row, default=mpmath.mpf(0)),
         "count": mpmath.mpf(len(row)),
+        "entropy": entropy(row),
+        "top_p": mpmath.mpf(min(len(row), 1)),
+        "above": mpmath.mpf(sum(x > mean for x in row)),
     }
-    assert set(found) == set(STATISTICS)
+    assert set(found) == {*STATISTICS, *LEVELS}
     for op, value in found.items():
         assert holds(ranges.statistic(op, score), value), op
 

@@ -110,6 +110,19 @@ def test_statistics_vary_with_the_query_and_running_means_do_not() -> None:
     assert expr.range == Interval(256.0, 4096.0)
 
 
+def test_statistics_with_a_constant_keep_it() -> None:
+    expr = budget(
+        "min(top_p(score[t], 1 / 2) + above(score[t], -k_min) + entropy(score[t]) + top_p(score[t], 1), k_max)"
+    )
+    assert [(n.op, n.level) for n in nodes(expr, typed.Statistic)] == [
+        ("top_p", 0.5),
+        ("above", -256.0),
+        ("entropy", None),
+        ("count", None),
+    ]
+    assert expr.range == Interval(0.0, 4096.0)
+
+
 def test_max_and_min_are_statistics_of_a_row_and_functions_of_two() -> None:
     expr = budget("max(min(max(score[t]), min(score[t])), 1)")
     assert [n.op for n in typed.walk(expr) if isinstance(n, typed.Statistic | typed.Apply)] == [

@@ -1,0 +1,37 @@
+"""Which keys a query sees at all, and which it always attends to: what a spec says beside scores, as masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gsa_dsl.sema.typed import CheckedSpec
+
+
+def document_numbers(documents: Tensor) -> Tensor:
+    """Documents numbered from 0 within each sequence, int64 ``[B, L]``: a run of equal ids is one document."""
+    begins = documents[:, 1:] != documents[:, :-1]
+    return torch.nn.functional.pad(begins.long().cumsum(-1), (1, 0))
+
+
+def visible_keys(
+    spec: CheckedSpec, batch: int, length: int, device: torch.device, documents: Tensor | None = None
+) -> Tensor:
+    """The keys that each query sees, bool ``[B, L, L]``: of its document, and no later one if the spec is causal.
+
+    ``documents [B, L]``: integer ids, needed where the spec says ``documents``.
+    """
+    every = torch.ones(batch, length, length, dtype=torch.bool, device=device)
+    visible = every.tril() if spec.causal else every
+    if spec.documents and documents is not None:
+        number = document_numbers(documents)
+        visible = visible & (number.unsqueeze(-1) == number.unsqueeze(-2))
+    return visible
+
+
+def forced_keys(spec: CheckedSpec, visible: Tensor) -> Tensor:
+    """The keys that each query always attends to, bool ``[B, L, L]``: of those it sees, the first and the near ones."""
+    place = torch.arange(visible.shape[-1], device=visible.device)
+    near = (place.unsqueeze(-1) - place).abs() < spec.forced.last
+    first = visible.cumsum(-1) <= spec.forced.first
+    return visible & (first | near)
