@@ -54,7 +54,7 @@ def compile_for(
     """``spec`` compiled on ``backend`` with these parameters; raises as :func:`plan_for`."""
     import gsa_dsl
 
-    heads, groups, head_dim = shape_of(arguments)
+    heads, groups, head_dim, value_dim = shape_of(arguments)
     source = _renamed(spec.source)
     try:
         return gsa_dsl.compile(
@@ -63,6 +63,7 @@ def compile_for(
             heads=heads,
             kv_heads=groups,
             head_dim=head_dim,
+            value_dim=value_dim,
             backend=backend,
             params=params,
         )
@@ -70,19 +71,20 @@ def compile_for(
         raise Misuse(str(error)) from error
 
 
-def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
-    """(heads, kv_heads, head_dim); raises Misuse unless kv_heads divides heads."""
+def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
+    """(heads, kv_heads, head_dim, value_dim); raises Misuse unless kv_heads divides heads."""
     heads, groups = arguments.heads, kv_heads(arguments)
     if heads % groups:
         raise Misuse(f"--kv-heads {groups} does not divide --heads {heads}")
-    return heads, groups, arguments.head_dim
+    return heads, groups, arguments.head_dim, arguments.value_dim or arguments.head_dim
 
 
-def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int]:
+def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
     """:func:`shape_of`, within what kernels are generated for."""
     shape = shape_of(arguments)
-    if shape[2] > _WIDEST_HEAD:
-        raise Misuse(f"--head-dim must be at most {_WIDEST_HEAD}, got {shape[2]}")
+    for option, width in zip(("--head-dim", "--value-dim"), shape[2:], strict=True):
+        if width > _WIDEST_HEAD:
+            raise Misuse(f"{option} must be at most {_WIDEST_HEAD}, got {width}")
     return shape
 
 

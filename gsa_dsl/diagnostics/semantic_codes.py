@@ -1,4 +1,4 @@
-"""The stable codes of semantic mistakes (GSA020 to GSA099) and their titles. A code is never reused."""
+"""The stable codes of semantic mistakes (from GSA020 on) and their titles. A code is never reused."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ BOUND_NEEDS_O = "GSA081"
 BOUND_EXCEEDED = "GSA082"
 SELECTED_EXCEEDED = "GSA083"
 
+NO_IDENTITY = "GSA135"
+TWO_PROJECTIONS = "GSA136"
+GIVEN_NAME = "GSA137"
+UNMET_REQUIREMENT = "GSA138"
+NO_FOLDER = "GSA140"
+NO_BASE = "GSA141"
+ENDLESS_EXTENDS = "GSA142"
+IDLE_WITHOUT = "GSA143"
+
 SEMANTIC: dict[str, str] = {
     UNKNOWN_NAME: "unknown name",
     UNKNOWN_FUNCTION: "unknown function",
@@ -91,7 +100,7 @@ SEMANTIC: dict[str, str] = {
     BAD_SIZE: "not a usable size",
     NOTHING_FORCED: "always without a key",
     CLAUSE_HEAD: "wrong left-hand side",
-    GATE_INPUT: "gate without linear(x)",
+    GATE_INPUT: "gate without an input",
     UNBOUNDED_BUDGET: "unbounded budget",
     NEGATIVE_BUDGET: "budget that may be negative",
     EMPTY_BUDGET: "budget below one key",
@@ -103,4 +112,12 @@ SEMANTIC: dict[str, str] = {
     BOUND_NEEDS_O: "bound without O( )",
     BOUND_EXCEEDED: "bound exceeded",
     SELECTED_EXCEEDED: "more keys selected than promised",
+    NO_IDENTITY: "gate that cannot start as the identity",
+    TWO_PROJECTIONS: "two projections in one gate",
+    GIVEN_NAME: "unusable name of a given tensor",
+    UNMET_REQUIREMENT: "requirement that is not met",
+    NO_FOLDER: "extends without a folder",
+    NO_BASE: "spec to extend that cannot be read",
+    ENDLESS_EXTENDS: "specs that extend each other without end",
+    IDLE_WITHOUT: "without that removes nothing",
 }

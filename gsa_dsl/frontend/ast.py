@@ -110,11 +110,12 @@ class Scale(Node):
 
 @dataclass(frozen=True, slots=True)
 class Gate(Node):
-    """``gate TARGET = EXPR per GRANULARITY`` with target value or output, granularity element or head."""
+    """``gate TARGET = EXPR per GRANULARITY``, with or without ``starts identity`` (``starts`` is then that word)."""
 
     target: Name
     body: Expr
     granularity: Name
+    starts: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,11 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         (value,) = children
         return ast.Scale(_span(meta), value)
 
-    def gate(self, meta: Meta, children: tuple[Token, ast.Expr, Token]) -> ast.Gate:
-        target, body, granularity = children
-        return ast.Gate(_span(meta), _name(target), body, _name(granularity))
+    def gate(
+        self, meta: Meta, children: tuple[Token, ast.Expr, Token] | tuple[Token, ast.Expr, Token, Token]
+    ) -> ast.Gate:
+        target, body, granularity, *starts = children
+        return ast.Gate(_span(meta), _name(target), body, _name(granularity), *map(_name, starts))
 
     def indexer(self, meta: Meta, children: list[ast.Setting | ast.Score]) -> ast.Indexer:
         settings = tuple(child for child in children if isinstance(child, ast.Setting))

@@ -15,7 +15,14 @@ CLAUSES: dict[str, str] = {
     "assert": "_ASSERT",
 }
 SETTINGS: dict[str, str] = {"heads": "HEADS", "dim": "DIM", "keys": "KEYS", "score": "SCORE"}
-JOINTS: dict[str, str] = {"per": "_PER", "top": "_TOP", "with": "_WITH", "in": "_IN", "indexer": "_INDEXER"}
+JOINTS: dict[str, str] = {
+    "per": "_PER",
+    "starts": "_STARTS",
+    "top": "_TOP",
+    "with": "_WITH",
+    "in": "_IN",
+    "indexer": "_INDEXER",
+}
 KEYWORDS: dict[str, str] = {"attention": "_ATTENTION", **CLAUSES, **SETTINGS, **JOINTS}
 
 INDEX_VARIABLES = "tshgjd"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema import boundforms, parts, promises
+from gsa_dsl.sema import boundforms, gating, parts, promises
 from gsa_dsl.sema.budgets import selection
 from gsa_dsl.sema.clauses import agree, gather
 from gsa_dsl.sema.mistakes import Mistakes
@@ -42,7 +42,7 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     clauses = gather(tree, mistakes)
     agree(tree, clauses, mistakes)
     scale = parts.scale(clauses.scale, values, mistakes)
-    gates = parts.gates(clauses.gates, values, mistakes)
+    gates = gating.gates(clauses.gates, values, mistakes)
     indexer = parts.indexer(clauses.indexer, values, mistakes)
     forced = parts.forced(clauses.always, values, mistakes)
     chosen, emas = selection(clauses, indexer, forced, values, mistakes)

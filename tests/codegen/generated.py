@@ -34,7 +34,7 @@ def example(name: str) -> Source:
 
 
 @cache
-def plan_of_example(name: str, shape: tuple[int, int, int] = SHAPE, config: KernelConfig | None = None) -> Plan:
+def plan_of_example(name: str, shape: tuple[int, ...] = SHAPE, config: KernelConfig | None = None) -> Plan:
     """The plan of an example with small parameters."""
     return plan_of(example(name), PARAMS[name], shape, config)
 

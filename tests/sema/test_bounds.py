@@ -171,7 +171,8 @@ def test_an_accepted_bound_holds_at_every_corner(path: Path) -> None:
         # A fixed workspace is the constant of a memory bound.
         constant = 2 * WORKSPACE if clause.quantity.id == "memory" else 200
         ratio = sympy.sympify(getattr(table.total, clause.quantity.id) / written(clause.body, names))
-        ratio = ratio.subs({SHAPE["B"]: 1, ITEMSIZE: 2}).subs({SHAPE["H"]: SHAPE["Hkv"] * SHAPE["G"]})
+        ratio = ratio.subs({SHAPE["B"]: 1, ITEMSIZE: 2, SHAPE["Dv"]: SHAPE["D"]})
+        ratio = ratio.subs({SHAPE["H"]: SHAPE["Hkv"] * SHAPE["G"]})
         axes = sorted(ratio.free_symbols, key=str)
         compiled = sympy.lambdify(axes, ratio, "math")
         for corner in itertools.product((1, 10**6), repeat=len(axes)):
