@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
@@ -20,6 +20,7 @@ import torch
 from gsa_dsl import __version__
 from gsa_dsl.backends import BACKENDS
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.library import among, bare_names, bases_of, load, with_bases
 from gsa_dsl.runtime import loader, validate
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def compile(
     cache_dir: str | os.PathLike[str] | None = None,
     name: str | None = None,
     params: Mapping[str, int | float] | None = None,
+    bases: Mapping[str, str] | None = None,
     **more_params: int | float,
 ) -> CompiledAttention:
     """Compile a spec for one head shape.
@@ -267,19 +269,21 @@ def compile(
         cache_dir: where the generated module is kept; default ``$GSA_DSL_CACHE_DIR`` or the user's cache folder.
         name: what messages and comments call the spec; default the file's name.
         params: values for the spec's parameters, also accepted as plain keyword arguments.
+        bases: for a spec given as text, the texts of those it extends, by name; a file's are read from its folder.
 
     Raises:
         SpecError: the spec is wrong; holds every mistake found. Nothing is written.
-        ValueError: heads, backend or config make no sense.
+        ValueError: heads, backend, config or bases make no sense.
         FileNotFoundError: ``spec`` names a file that does not exist.
     """
     shape = head_shape(heads, kv_heads, head_dim, value_dim)
     chosen = _backend(backend)
     values = {**(params or {}), **more_params}
-    source = _read(spec, name)
+    source = _read(spec, name, bases)
     recipe = {
         "spec": source.text,
         "name": source.name,
+        "bases": bases_of(source) or None,
         "heads": shape[0],
         "kv_heads": shape[1],
         "head_dim": shape[2],
@@ -327,13 +331,14 @@ def _check(source: Source, params: Mapping[str, int | float], *, bounds: bool = 
     return check(parse(source), params, bounds=bounds)
 
 
-def _read(spec: str | os.PathLike[str], name: str | None) -> Source:
+def _read(spec: str | os.PathLike[str], name: str | None, bases: Mapping[str, str] | None) -> Source:
     if isinstance(spec, str) and ("{" in spec or "\n" in spec):
-        return Source(name or "<string>", spec)
-    from gsa_dsl.frontend.sources import read_source
-
-    path = Path(spec)
-    return Source(name or path.name, read_source(path).text)
+        text = Source(name or "<string>", spec)
+        return text if bases is None else with_bases(text, among(bases))
+    if bases is not None:
+        raise ValueError("bases goes with a spec given as text; those that a file extends are read from its folder")
+    source = bare_names(load(Path(spec)))
+    return replace(source, name=name or source.name)
 
 
 def head_shape(
@@ -390,6 +395,7 @@ def _module_path(recipe: Mapping[str, Any], folder: Path) -> Path:
     config = recipe["config"]
     key = {
         **{name: recipe[name] for name in ("spec", "name", "heads", "kv_heads", "head_dim", "value_dim")},
+        "bases": list((recipe["bases"] or {}).items()),
         "params": sorted(recipe["params"].items()),
         "backend": "torch" if recipe["backend"] == "torch" else "triton",
         "config": None if config is None else asdict(config),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gsa_dsl.cli.output import Column, Json, print_table
@@ -10,6 +11,7 @@ from gsa_dsl.cli.output import Column, Json, print_table
 if TYPE_CHECKING:
     import sympy
 
+    from gsa_dsl.diagnostics import Source, Span
     from gsa_dsl.sema.algebra import Expr
     from gsa_dsl.sema.cost import CostRow, CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
@@ -64,7 +66,7 @@ def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
 
     table = cost(spec)
     figures = sizes.figures(table)
-    lines = [str(row.span.line) for row in table.rows]
+    lines = [_place(row.span, spec.source) for row in table.rows]
     columns = (Column("construct"), Column("line", True), *(Column(name, True) for name in QUANTITIES))
     rows = [_figures_row(figure, line) for figure, line in zip(figures, [*lines, ""], strict=True)]
     print_table(f"attention {spec.name} at {sizes}", columns, rows, total=True)
@@ -97,13 +99,19 @@ def cost_json(spec: CheckedSpec, sizes: Sizes) -> Json:
         "sizes": asdict(sizes),
         "params": dict(spec.params),
         "rows": [
-            {**asdict(figure), "line": row.span.line, "formulas": formulas(row)}
+            {**asdict(figure), "file": spec.source.of(row.span).name, "line": row.span.line, "formulas": formulas(row)}
             for row, figure in zip(table.rows, figures, strict=False)
         ],
         "total": asdict(figures[-1]),
         "pairs": table.attended(sizes.length),
         "dense": asdict(sizes.figures(_dense())[-1]),
     }
+
+
+def _place(span: Span, source: Source) -> str:
+    """The line of ``span``, with its file where that is not ``source``."""
+    file = source.of(span)
+    return str(span.line) if file.name == source.name else f"{PurePath(file.name).name}:{span.line}"
 
 
 def _dense() -> CostTable:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsa_dsl.cli.files import read_source
 from gsa_dsl.cli.options import kv_heads
 from gsa_dsl.cli.status import Misuse
+from gsa_dsl.frontend.library import bare_names, bases_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ def generated_for(spec: CheckedSpec, arguments: argparse.Namespace) -> str:
     """The text of the module that is generated for ``spec``; raises as :func:`plan_for`."""
     from gsa_dsl.compiler import generate
 
-    return generate(_renamed(spec.source), dict(spec.params), _kernel_shape(arguments), None, arguments.backend)
+    return generate(bare_names(spec.source), dict(spec.params), _kernel_shape(arguments), None, arguments.backend)
 
 
 def compile_for(
@@ -55,7 +55,7 @@ def compile_for(
     import gsa_dsl
 
     heads, groups, head_dim, value_dim = shape_of(arguments)
-    source = _renamed(spec.source)
+    source = bare_names(spec.source)
     try:
         return gsa_dsl.compile(
             source.text,
@@ -66,6 +66,7 @@ def compile_for(
             value_dim=value_dim,
             backend=backend,
             params=params,
+            bases=bases_of(source) or None,
         )
     except ValueError as error:
         raise Misuse(str(error)) from error
@@ -86,10 +87,3 @@ def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
         if width > _WIDEST_HEAD:
             raise Misuse(f"{option} must be at most {_WIDEST_HEAD}, got {width}")
     return shape
-
-
-def _renamed(source: Source) -> Source:
-    """The source under its file's name alone: generated code does not depend on the folder it was compiled from."""
-    from gsa_dsl.diagnostics import Source
-
-    return Source(Path(source.name).name, source.text)

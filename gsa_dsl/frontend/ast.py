@@ -201,7 +201,22 @@ class Assert(Node):
     high_closed: bool
 
 
-Clause = Causal | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert
+@dataclass(frozen=True, slots=True)
+class Require(Node):
+    """``require k_min <= k_max``: what the parameters' values must keep to."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Without(Node):
+    """``without gate value``, ``without always``: a clause of the extended spec that this one does not take over."""
+
+    clause: Name
+    which: Name | None
+
+
+Clause = Causal | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert | Require | Without
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +229,10 @@ class Param(Node):
 
 @dataclass(frozen=True, slots=True)
 class Spec(Node):
-    """``attention NAME(PARAMS) { CLAUSES }``."""
+    """``attention NAME(PARAMS) extends BASE { CLAUSES }``."""
 
     source: Source
     name: Name
     params: tuple[Param, ...]
     clauses: tuple[Clause, ...]
+    extends: Name | None = None

@@ -114,6 +114,17 @@ def _wrong_block(failure: Failure) -> Finding:
     return finding("GSA015", message, failure.span(), fix=fix, labels=labels)
 
 
+def removal(failure: Failure) -> Finding | None:
+    """What follows ``without``: the first word or words of a clause."""
+    if not failure.top("_WITHOUT"):
+        return None
+    removable = [word for word, terminal in CLAUSES.items() if terminal in failure.expected]
+    near = closest(failure.word, removable) if failure.word and not failure.on_new_line else None
+    fix = f"did you mean '{near}'?" if near is not None else example(failure)
+    message = f"expected the clause to remove, found {described(failure)}"
+    return finding("GSA014", message, failure.gap(), "'without gate value' names it by its first words", fix)
+
+
 def joint(failure: Failure) -> Finding | None:
     """A word that joins the parts of a clause (``per``, ``top``, ``with``, ``in``): misspelt or left out."""
     joints = failure.wants_joint

@@ -13,6 +13,8 @@ CLAUSES: dict[str, str] = {
     "train": "_TRAIN",
     "bound": "_BOUND",
     "assert": "_ASSERT",
+    "require": "_REQUIRE",
+    "without": "_WITHOUT",
 }
 SETTINGS: dict[str, str] = {"heads": "HEADS", "dim": "DIM", "keys": "KEYS", "score": "SCORE"}
 JOINTS: dict[str, str] = {
@@ -21,6 +23,7 @@ JOINTS: dict[str, str] = {
     "top": "_TOP",
     "with": "_WITH",
     "in": "_IN",
+    "extends": "_EXTENDS",
     "indexer": "_INDEXER",
 }
 KEYWORDS: dict[str, str] = {"attention": "_ATTENTION", **CLAUSES, **SETTINGS, **JOINTS}
@@ -38,6 +41,8 @@ FORMS: dict[str, str] = {
     "train": "train indexer with kl",
     "bound": "bound flops <= O(L * D)",
     "assert": "assert score in (0, J)",
+    "require": "require k_min <= k_max",
+    "without": "without gate value",
     "heads": "heads 4",
     "dim": "dim 64",
     "keys": "keys shared",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import PurePath
 
 from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.ir.nodes import ONE, Apply, Const, Input, Scalar, apply, walk
@@ -43,7 +44,9 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
 
 
 def _origin(source: Source, span: Span) -> Origin:
-    return Origin(span.line, source.line(span.line).split("#")[0].strip())
+    file = source.of(span)
+    name = source.name if file.name == source.name else PurePath(file.name).name
+    return Origin(span.line, file.line(span.line).split("#")[0].strip(), name)
 
 
 def _scale(spec: CheckedSpec, shape: HeadShape) -> float:

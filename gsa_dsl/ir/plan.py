@@ -10,10 +10,11 @@ from gsa_dsl.options import KernelConfig
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where in the spec a part of the generated code comes from."""
+    """Where in the spec, or in one that it extends, a part of the generated code comes from."""
 
     line: int
     text: str
+    file: str
 
 
 @dataclass(frozen=True, slots=True)

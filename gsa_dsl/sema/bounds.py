@@ -137,4 +137,4 @@ def _undecidable(bound: ast.Bound, reason: Undecidable) -> Diagnostic:
 
 
 def _text(spec: CheckedSpec, node: ast.Node) -> str:
-    return " ".join(spec.source.text[node.span.start : node.span.end].split())
+    return spec.source.quote(node.span)

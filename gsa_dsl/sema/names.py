@@ -28,7 +28,7 @@ SHAPE_SYMBOLS = {
 }
 CALLABLE = frozenset(FUNCTIONS) | frozenset(REDUCTIONS) | frozenset(STATISTICS) | {"ema", "linear", "given"}
 # Names that a call of `gsa_dsl.compile` already uses for something else than a parameter of the spec.
-_COMPILE = frozenset({"heads", "kv_heads", "head_dim", "value_dim", "backend", "config", "cache_dir"})
+_COMPILE = frozenset({"heads", "kv_heads", "head_dim", "value_dim", "backend", "config", "cache_dir", "bases"})
 
 RESERVED: dict[str, str] = {
     **{name: f"it is {meaning}" for name, meaning in INDICES.items()},

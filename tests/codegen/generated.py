@@ -8,6 +8,7 @@ from pathlib import Path
 from gsa_dsl.codegen.emit import emit_torch, emit_triton
 from gsa_dsl.compiler import plan_of
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.library import bare_names, load
 from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import KernelConfig
 
@@ -17,6 +18,7 @@ PARAMS: dict[str, dict[str, int]] = {
     "dsa": {"k": 5},
     "gated": {},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
     "sliding_sink": {"window": 8, "sinks": 2},
     "sparse_only": {"k": 5, "recent": 3},
 }
@@ -29,8 +31,8 @@ SMALL_TILES = KernelConfig(
 
 
 def example(name: str) -> Source:
-    """The text of an example."""
-    return Source(f"{name}.gsa", (ROOT / "examples" / f"{name}.gsa").read_text(encoding="utf-8"))
+    """An example, with the one it extends."""
+    return bare_names(load(ROOT / "examples" / f"{name}.gsa"))
 
 
 @cache

@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, int]] = {
     "dsa": {"k": 5},
     "sparse_only": {"k": 5, "recent": 3},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
 }
 HEADS, KV_HEADS, HEAD_DIM, D_MODEL = 4, 2, 8, 24
 

@@ -45,7 +45,7 @@ def inputs_of(attention: gsa_dsl.CompiledAttention, length: int, **options: Any)
 
 
 @BACKENDS
-@pytest.mark.parametrize("length", [1, 3, 37])
+@pytest.mark.parametrize("length", [1, 37])
 @pytest.mark.parametrize("mask", ["", WINDOW, CHOICE], ids=["dense", "window", "choice"])
 def test_every_gate_at_once(backend: str, mask: str, length: int, tmp_path: Path) -> None:
     attention = compiled(tmp_path, EVERY_GATE, mask, backend=backend)
@@ -110,7 +110,7 @@ def test_a_given_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 @BACKENDS
-@pytest.mark.parametrize("dims", [(16, 32), (32, 16), (24, 40), (48, 8)], ids=str)
+@pytest.mark.parametrize("dims", [(32, 16), (24, 40)], ids=str)
 @pytest.mark.parametrize("mask", ["", WINDOW, CHOICE], ids=["dense", "window", "choice"])
 def test_values_of_another_width(backend: str, mask: str, dims: tuple[int, int], tmp_path: Path) -> None:
     head_dim, value_dim = dims
