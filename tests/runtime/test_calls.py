@@ -32,6 +32,7 @@ WINDOW = "attention window { causal\n always first 2, last 5 }"
 TILES = KernelConfig(tile=4, block_keys=16, backward_keys=16, score_rows=16, score_keys=16, strip=1, scan_keys=32)
 SHAPE = {"heads": 4, "kv_heads": 2, "head_dim": 16}
 LENGTH = 27
+GROUPS = [(8, 1, 16), (16, 1, 31), (64, 1, 16), (12, 2, 96), (8, 2, 24)]
 Compile = Callable[..., gsa_dsl.CompiledAttention]
 
 
@@ -215,7 +216,7 @@ def test_any_layout_of_memory(compiled: Compile, text: str, layout: Callable[[In
 
 @pytest.mark.parametrize(
     "shape",
-    [(6, 1, 16), (6, 2, 16), (1, 1, 16), (2, 2, 80), (2, 1, 31), (1, 1, 1), (3, 3, 48), (1, 1, 256)],
+    [(6, 1, 16), (6, 2, 16), (1, 1, 16), (2, 2, 80), (2, 1, 31), (1, 1, 1), (3, 3, 48), (1, 1, 256), *GROUPS],
     ids=lambda shape: "x".join(map(str, shape)),
 )
 @pytest.mark.parametrize("text", [SPARSE, WINDOW], ids=["sparse", "window"])
