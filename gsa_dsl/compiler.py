@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
@@ -20,6 +20,7 @@ import torch
 from gsa_dsl import __version__
 from gsa_dsl.backends import BACKENDS
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.library import among, bare_names, bases_of, load, with_bases
 from gsa_dsl.runtime import loader, validate
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gsa_dsl.reference.dense import ReferenceResult
     from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
+
+WIDEST_HEAD = 256
 
 log = logging.getLogger("gsa_dsl")
 
@@ -106,9 +109,9 @@ class CompiledAttention:
 
         Args:
             query: [batch, heads, length, head_dim], any strides; float16, bfloat16 or float32 (any float for 'torch').
-            key, value: [batch, kv_heads, length, head_dim], dtype and device of query.
-            gates: for each gate its ``linear(x)`` before the activation: [batch, heads, length(, head_dim)], with
-                kv_heads for a value gate and head_dim for a gate per element.
+            key, value: [batch, kv_heads, length, head_dim], value with value_dim; dtype and device of query.
+            gates: for each gate its ``linear(x)`` before the activation, and what it is ``given`` under its name: per
+                element in the shape of what is gated, per head without features, shared [batch, length].
             index: the indexer's tensors the spec uses: q [batch, J, length, dI], k [batch, length, dI],
                 w [batch, J, length], b [J]; w and b may be float32.
             ema: [emas] float32, the running means before this step; the spec's initial values if left out.
@@ -120,8 +123,9 @@ class CompiledAttention:
             return_aux: also return an :class:`Aux`; the indexer's loss is computed only then.
 
         Returns:
-            The output, like query; with ``return_aux`` a pair of it and the :class:`Aux`. Gradients flow to query,
-            key, value and gates through the output and to ``index`` through ``aux.indexer_loss`` only.
+            The output, like query but with value_dim features; with ``return_aux`` a pair of it and the :class:`Aux`.
+            Gradients flow to query, key, value and gates through the output and to ``index`` through
+            ``aux.indexer_loss`` only.
 
         Raises:
             OperandError: an operand does not fit; the message names it, what it is and what the spec asks.
@@ -141,7 +145,7 @@ class CompiledAttention:
             from gsa_dsl.ir.plan import HeadShape
             from gsa_dsl.passes.schedule import default_config
 
-            shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"])
+            shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
             config = default_config(shape, listed=self.meta["index"] is not None, itemsize=4)
             self._float32 = compile(**{**self.recipe, "config": config, "cache_dir": self.path.parent.parent})
         return self._float32
@@ -213,7 +217,9 @@ class CompiledAttention:
         table = cost(self.spec)
         if L is None:
             return table
-        return table.evaluate(L, self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], B, itemsize)
+        meta = self.meta
+        heads = meta["heads"], meta["kv_heads"], meta["head_dim"]
+        return table.evaluate(L, *heads, B, itemsize, value_dim=meta["value_dim"])
 
     @functools.cached_property
     def spec(self) -> CheckedSpec:
@@ -234,6 +240,8 @@ class CompiledAttention:
     def __repr__(self) -> str:
         meta = self.meta
         shape = f"heads={meta['heads']}, kv_heads={meta['kv_heads']}, head_dim={meta['head_dim']}"
+        if meta["value_dim"] != meta["head_dim"]:
+            shape += f", value_dim={meta['value_dim']}"
         return f"CompiledAttention({meta['name']}, {shape}, backend={self.backend!r}, path={str(self.path)!r})"
 
     def __copy__(self) -> CompiledAttention:
@@ -252,18 +260,21 @@ def compile(
     heads: int,
     head_dim: int,
     kv_heads: int | None = None,
+    value_dim: int | None = None,
     backend: str = "auto",
     config: KernelConfig | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     name: str | None = None,
     params: Mapping[str, int | float] | None = None,
+    bases: Mapping[str, str] | None = None,
     **more_params: int | float,
 ) -> CompiledAttention:
     """Compile a spec for one head shape.
 
     Args:
         spec: a path to a ``.gsa`` file, or the text of a spec (anything with a ``{``).
-        heads, kv_heads, head_dim: query heads, key/value heads (default: heads), width of a head.
+        heads, kv_heads: query heads, key/value heads (default: heads).
+        head_dim, value_dim: width of a head in queries and keys, and in values and output (default: head_dim).
         backend: 'triton' (CUDA), 'interpret' (the same kernels on the CPU, slow, for debugging), 'torch' (eager, any
             device), or 'auto': triton where CUDA is available, else torch; it logs which.
         config: tile sizes of the kernels; if left out, the planner's default (for float32 calls of 'triton', a second
@@ -271,22 +282,25 @@ def compile(
         cache_dir: where the generated module is kept; default ``$GSA_DSL_CACHE_DIR`` or the user's cache folder.
         name: what messages and comments call the spec; default the file's name.
         params: values for the spec's parameters, also accepted as plain keyword arguments.
+        bases: for a spec given as text, the texts of those it extends, by name; a file's are read from its folder.
 
     Raises:
         SpecError: the spec is wrong; holds every mistake found. Nothing is written.
-        ValueError: heads, backend or config make no sense.
+        ValueError: heads, backend, config or bases make no sense.
         FileNotFoundError: ``spec`` names a file that does not exist.
     """
-    shape = head_shape(heads, kv_heads, head_dim)
+    shape = head_shape(heads, kv_heads, head_dim, value_dim)
     chosen = _backend(backend)
     values = {**(params or {}), **more_params}
-    source = _read(spec, name)
+    source = _read(spec, name, bases)
     recipe = {
         "spec": source.text,
         "name": source.name,
+        "bases": bases_of(source) or None,
         "heads": shape[0],
         "kv_heads": shape[1],
         "head_dim": shape[2],
+        "value_dim": shape[3],
         "backend": chosen,
         "config": config,
         "params": values,
@@ -302,7 +316,7 @@ def compile(
 def generate(
     source: Source,
     params: Mapping[str, int | float],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     config: KernelConfig | None,
     backend: str,
 ) -> str:
@@ -314,9 +328,9 @@ def generate(
 
 
 def plan_of(
-    source: Source, params: Mapping[str, int | float], shape: tuple[int, int, int], config: KernelConfig | None = None
+    source: Source, params: Mapping[str, int | float], shape: tuple[int, ...], config: KernelConfig | None = None
 ) -> Plan:
-    """The plan of a spec for ``shape`` = (heads, kv_heads, head_dim)."""
+    """The plan of a spec for ``shape`` = (heads, kv_heads, head_dim), with a value_dim where that is another."""
     from gsa_dsl.ir.lower import lower
     from gsa_dsl.ir.plan import HeadShape
 
@@ -330,26 +344,32 @@ def _check(source: Source, params: Mapping[str, int | float], *, bounds: bool = 
     return check(parse(source), params, bounds=bounds)
 
 
-def _read(spec: str | os.PathLike[str], name: str | None) -> Source:
+def _read(spec: str | os.PathLike[str], name: str | None, bases: Mapping[str, str] | None) -> Source:
     if isinstance(spec, str) and ("{" in spec or "\n" in spec):
-        return Source(name or "<string>", spec)
-    from gsa_dsl.frontend.sources import read_source
+        text = Source(name or "<string>", spec)
+        return text if bases is None else with_bases(text, among(bases))
+    if bases is not None:
+        raise ValueError("bases goes with a spec given as text; those that a file extends are read from its folder")
+    source = bare_names(load(Path(spec)))
+    return replace(source, name=name or source.name)
 
-    path = Path(spec)
-    return Source(name or path.name, read_source(path).text)
 
-
-def head_shape(heads: int, kv_heads: int | None, head_dim: int) -> tuple[int, int, int]:
-    """(heads, kv_heads, head_dim) if kernels can be made for them; ValueError says what is wrong if not."""
+def head_shape(
+    heads: int, kv_heads: int | None, head_dim: int, value_dim: int | None = None
+) -> tuple[int, int, int, int]:
+    """(heads, kv_heads, head_dim, value_dim) if kernels can be made for them; ValueError says what is wrong if not."""
     kv_heads = heads if kv_heads is None else kv_heads
-    for name, value in (("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim)):
+    value_dim = head_dim if value_dim is None else value_dim
+    sizes = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim}
+    for name, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a positive int, got {value!r}")
     if heads % kv_heads:
         raise ValueError(f"heads must be a multiple of kv_heads, got heads={heads}, kv_heads={kv_heads}")
-    if head_dim > 256:
-        raise ValueError(f"head_dim must be at most 256, got {head_dim}")
-    return heads, kv_heads, head_dim
+    for name in ("head_dim", "value_dim"):
+        if sizes[name] > WIDEST_HEAD:
+            raise ValueError(f"{name} must be at most {WIDEST_HEAD}, got {sizes[name]}")
+    return heads, kv_heads, head_dim, value_dim
 
 
 @contextlib.contextmanager
@@ -387,7 +407,8 @@ def _module_path(recipe: Mapping[str, Any], folder: Path) -> Path:
     """The cache file of a compilation: its name holds the spec's and a digest of everything the text depends on."""
     config = recipe["config"]
     key = {
-        **{name: recipe[name] for name in ("spec", "name", "heads", "kv_heads", "head_dim")},
+        **{name: recipe[name] for name in ("spec", "name", "heads", "kv_heads", "head_dim", "value_dim")},
+        "bases": list((recipe["bases"] or {}).items()),
         "params": sorted(recipe["params"].items()),
         "backend": "torch" if recipe["backend"] == "torch" else "triton",
         "config": None if config is None else asdict(config),

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     spec = check_file(arguments)
     path: Path = arguments.output / f"{spec.name}.py"
     write_file(path, generated_for(spec, arguments))
-    heads, kv_heads, head_dim = shape_of(arguments)
+    heads, kv_heads, head_dim, value_dim = shape_of(arguments)
     if arguments.json:
         print_json(
             {
@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "heads": heads,
                 "kv_heads": kv_heads,
                 "head_dim": head_dim,
+                "value_dim": value_dim,
                 "params": dict(spec.params),
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gsa_dsl.cli.output import Column, Json, print_table
@@ -10,8 +11,9 @@ from gsa_dsl.cli.output import Column, Json, print_table
 if TYPE_CHECKING:
     import sympy
 
+    from gsa_dsl.diagnostics import Source, Span
     from gsa_dsl.sema.algebra import Expr
-    from gsa_dsl.sema.cost import CostTable, Figures
+    from gsa_dsl.sema.cost import CostRow, CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
 
 QUANTITIES = ("flops", "bytes", "memory", "selected")
@@ -22,21 +24,38 @@ outputs; selected: keys per query. An adaptive budget counts as its largest valu
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes that a cost is evaluated at; elements have two bytes."""
+    """The sizes that a cost is evaluated at; elements have two bytes, ``value_dim`` is ``head_dim`` unless given."""
 
     length: int
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int = 0
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.value_dim:
+            object.__setattr__(self, "value_dim", self.head_dim)
 
     def __str__(self) -> str:
         heads = f"{self.heads} heads, {self.kv_heads} kv heads of {self.head_dim}"
+        if self.value_dim != self.head_dim:
+            heads += f" (values of {self.value_dim})"
         return f"L = {self.length:,}, B = {self.batch}, {heads}"
+
+    def formula(self, expr: Expr) -> sympy.Expr:
+        """``expr`` without Dv where values are as wide as keys."""
+        import sympy
+
+        from gsa_dsl.sema.symbols import DV, D
+
+        formula = sympy.sympify(expr)
+        return formula.subs(sympy.sympify(DV), sympy.sympify(D)) if self.value_dim == self.head_dim else formula
 
     def figures(self, table: CostTable) -> tuple[Figures, ...]:
         """The rows of ``table`` at these sizes, the total last."""
-        return table.evaluate(self.length, self.heads, self.kv_heads, self.head_dim, self.batch)
+        heads = (self.heads, self.kv_heads, self.head_dim)
+        return table.evaluate(self.length, *heads, self.batch, value_dim=self.value_dim)
 
 
 def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
@@ -47,13 +66,13 @@ def print_cost(spec: CheckedSpec, sizes: Sizes) -> None:
 
     table = cost(spec)
     figures = sizes.figures(table)
-    lines = [str(row.span.line) for row in table.rows]
+    lines = [_place(row.span, spec.source) for row in table.rows]
     columns = (Column("construct"), Column("line", True), *(Column(name, True) for name in QUANTITIES))
     rows = [_figures_row(figure, line) for figure, line in zip(figures, [*lines, ""], strict=True)]
     print_table(f"attention {spec.name} at {sizes}", columns, rows, total=True)
     print(_LEGEND, end="\n\n")
     formulas = [
-        (row.construct, name, spelt(_in_pairs(formula, table)))
+        (row.construct, name, spelt(_in_pairs(sizes.formula(formula), table)))
         for row in table.rows
         for name in QUANTITIES
         if (formula := getattr(row, name)) != ZERO
@@ -71,18 +90,28 @@ def cost_json(spec: CheckedSpec, sizes: Sizes) -> Json:
 
     table = cost(spec)
     figures = sizes.figures(table)
+
+    def formulas(row: CostRow) -> dict[str, str]:
+        return {name: spelt(sizes.formula(getattr(row, name))) for name in QUANTITIES}
+
     return {
         "name": spec.name,
         "sizes": asdict(sizes),
         "params": dict(spec.params),
         "rows": [
-            {**asdict(figure), "line": row.span.line, "formulas": {n: spelt(getattr(row, n)) for n in QUANTITIES}}
+            {**asdict(figure), "file": spec.source.of(row.span).name, "line": row.span.line, "formulas": formulas(row)}
             for row, figure in zip(table.rows, figures, strict=False)
         ],
         "total": asdict(figures[-1]),
         "pairs": table.attended(sizes.length),
         "dense": asdict(sizes.figures(_dense(causal=spec.causal))[-1]),
     }
+
+
+def _place(span: Span, source: Source) -> str:
+    """The line of ``span``, with its file where that is not ``source``."""
+    file = source.of(span)
+    return str(span.line) if file.name == source.name else f"{PurePath(file.name).name}:{span.line}"
 
 
 def _dense(*, causal: bool) -> CostTable:
@@ -100,11 +129,11 @@ def _figures_row(figure: Figures, line: str) -> tuple[str, ...]:
     return figure.construct, line, flops(figure.flops), size(figure.bytes), size(figure.memory), selected
 
 
-def _in_pairs(formula: Expr, table: CostTable) -> sympy.Expr:
+def _in_pairs(formula: sympy.Expr, table: CostTable) -> sympy.Expr:
     """``formula`` with the number of attended pairs, which is long, as a name."""
     import sympy
 
-    return sympy.sympify(formula).subs(sympy.sympify(table.pairs), sympy.Symbol("pairs"))
+    return formula.subs(sympy.sympify(table.pairs), sympy.Symbol("pairs"))
 
 
 def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str]:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from gsa_dsl.cli.status import Misuse
 from gsa_dsl.diagnostics import Source
-from gsa_dsl.frontend import sources
+from gsa_dsl.frontend import library
 from gsa_dsl.runtime import loader
 
 
 def read_source(name: str) -> Source:
-    """The spec in the file ``name``, or from standard input for ``-``.
+    """The spec in the file ``name`` with those it extends, or from standard input for ``-``.
 
     Raises:
         Misuse: there is no such file.
-        SpecError: it is no text.
+        SpecError: it is no text, or what it extends cannot be read.
     """
     try:
-        return Source("<stdin>", sys.stdin.read()) if name == "-" else sources.read_source(name)
+        return Source("<stdin>", sys.stdin.read()) if name == "-" else library.load(name)
     except OSError as error:
         raise Misuse(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -33,7 +33,7 @@ def add_params(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shape(parser: argparse.ArgumentParser, *, heads: int, kv_heads: int, head_dim: int) -> None:
-    """``--heads``, ``--kv-heads`` and ``--head-dim`` with these defaults."""
+    """``--heads``, ``--kv-heads`` and ``--head-dim`` with these defaults, and ``--value-dim``."""
     group = parser.add_argument_group("shape")
     group.add_argument("--heads", type=positive, default=heads, metavar="H", help="query heads (default: %(default)s)")
     group.add_argument(
@@ -45,6 +45,7 @@ def add_shape(parser: argparse.ArgumentParser, *, heads: int, kv_heads: int, hea
     group.add_argument(
         "--head-dim", type=positive, default=head_dim, metavar="D", help="features of a head (default: %(default)s)"
     )
+    group.add_argument("--value-dim", type=positive, metavar="D", help="features of a value (default: --head-dim)")
     parser.set_defaults(default_kv_heads=kv_heads)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsa_dsl.cli.files import read_source
 from gsa_dsl.cli.options import kv_heads
 from gsa_dsl.cli.status import Misuse
+from gsa_dsl.frontend.library import bare_names, bases_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ def generated_for(spec: CheckedSpec, arguments: argparse.Namespace) -> str:
     """The text of the module that is generated for ``spec``; raises as :func:`plan_for`."""
     from gsa_dsl.compiler import generate
 
-    return generate(_renamed(spec.source), dict(spec.params), _kernel_shape(arguments), None, arguments.backend)
+    return generate(bare_names(spec.source), dict(spec.params), _kernel_shape(arguments), None, arguments.backend)
 
 
 def compile_for(
@@ -54,8 +54,8 @@ def compile_for(
     """``spec`` compiled on ``backend`` with these parameters; raises as :func:`plan_for`."""
     import gsa_dsl
 
-    heads, groups, head_dim = shape_of(arguments)
-    source = _renamed(spec.source)
+    heads, groups, head_dim, value_dim = shape_of(arguments)
+    source = bare_names(spec.source)
     try:
         return gsa_dsl.compile(
             source.text,
@@ -63,31 +63,27 @@ def compile_for(
             heads=heads,
             kv_heads=groups,
             head_dim=head_dim,
+            value_dim=value_dim,
             backend=backend,
             params=params,
+            bases=bases_of(source) or None,
         )
     except ValueError as error:
         raise Misuse(str(error)) from error
 
 
-def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
-    """(heads, kv_heads, head_dim); raises Misuse unless kv_heads divides heads."""
+def shape_of(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
+    """(heads, kv_heads, head_dim, value_dim); raises Misuse unless kv_heads divides heads."""
     heads, groups = arguments.heads, kv_heads(arguments)
     if heads % groups:
         raise Misuse(f"--kv-heads {groups} does not divide --heads {heads}")
-    return heads, groups, arguments.head_dim
+    return heads, groups, arguments.head_dim, arguments.value_dim or arguments.head_dim
 
 
-def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int]:
+def _kernel_shape(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
     """:func:`shape_of`, within what kernels are generated for."""
     shape = shape_of(arguments)
-    if shape[2] > _WIDEST_HEAD:
-        raise Misuse(f"--head-dim must be at most {_WIDEST_HEAD}, got {shape[2]}")
+    for option, width in zip(("--head-dim", "--value-dim"), shape[2:], strict=True):
+        if width > _WIDEST_HEAD:
+            raise Misuse(f"{option} must be at most {_WIDEST_HEAD}, got {width}")
     return shape
-
-
-def _renamed(source: Source) -> Source:
-    """The source under its file's name alone: generated code does not depend on the folder it was compiled from."""
-    from gsa_dsl.diagnostics import Source
-
-    return Source(Path(source.name).name, source.text)

@@ -22,9 +22,7 @@ _SPEC = Dialect(
 def ir_sections(plan: Plan) -> list[Section]:
     """The scalar maths of a plan: a heading for each construct, and under it definitions ``(name, expression)``."""
     sections: list[Section] = []
-    for gate in (plan.value_gate, plan.output_gate):
-        if gate is not None:
-            sections.append((f"{gate.target} gate", tuple(_gate(gate))))
+    sections += [(f"{gate.target} gate", tuple(_gate(gate))) for gate in plan.gates]
     if plan.score is not None:
         sections.append(("score", tuple(_score(plan.score))))
     if plan.budget is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
 from gsa_dsl.diagnostics import Source, Span
 from gsa_dsl.frontend.ast import Spec
@@ -21,7 +21,8 @@ def tree_text(value: object, name: str = "") -> str:
 def tree_json(value: object) -> JsonValue:
     """The same tree for machines: a mapping per node, ``node`` naming its kind; infinities are written as text."""
     if isinstance(value, Span):
-        return asdict(value)
+        places = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "source"}
+        return places if value.source is None else {**places, "file": value.source.name}
     if isinstance(value, Interval):
         return str(value)
     if is_dataclass(value):

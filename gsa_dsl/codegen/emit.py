@@ -22,7 +22,7 @@ UNROLLED_HEADS = 8
 
 GATE_LAUNCH = Launch(4, 1)
 PREPARE_LAUNCH = Launch(8, 1)
-"""The value gate and the backward's preparation only move bytes: nothing to tune."""
+"""Gates before the attention and the backward's preparation only move bytes: nothing to tune."""
 
 
 def emit_triton(plan: Plan) -> str:
@@ -49,6 +49,7 @@ def _context(plan: Plan) -> dict[str, object]:
         for name in ("dot", "w", "b")
         if score is not None and any(name == read for r in score.reductions for read, _ in r.partials)
     ]
+    dim_pad, value_pad = (max(16, next_power_of_two(dim)) for dim in (plan.shape.head_dim, plan.shape.value_dim))
     word = "torch.uint8" if plan.config.tile <= 8 else "torch.int16" if plan.config.tile <= 16 else "torch.int32"
     return {
         "plan": plan,
@@ -57,9 +58,11 @@ def _context(plan: Plan) -> dict[str, object]:
         "launch": literal(launches(plan), start=len("LAUNCH = ")),
         "meta": literal(meta(plan), start=len("META = ")),
         "group_pad": next_power_of_two(plan.shape.group),
-        "dim_pad": max(16, next_power_of_two(plan.shape.head_dim)),
+        "dim_pad": dim_pad,
+        "value_pad": value_pad,
         "index_pad": max(16, next_power_of_two(score.dim)) if score is not None else 0,
-        "dim_padded": plan.shape.head_dim != max(16, next_power_of_two(plan.shape.head_dim)),
+        "dim_padded": plan.shape.head_dim != dim_pad,
+        "value_padded": plan.shape.value_dim != value_pad,
         "index_padded": score is not None and score.dim != max(16, next_power_of_two(score.dim)),
         "windowed": not plan.listed and bool(plan.first or plan.last),
         # What a query sees is more or less than the keys s <= t.
@@ -110,8 +113,8 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         "attend_bwd_query_kernel": config.backward,
         "attend_bwd_key_kernel": config.backward,
     }
-    if plan.value_gate is not None:
-        chosen |= {"value_gate_fwd_kernel": GATE_LAUNCH, "value_gate_bwd_kernel": GATE_LAUNCH}
+    for gate in plan.input_gates:
+        chosen |= {f"{gate.target}_gate_{way}_kernel": GATE_LAUNCH for way in ("fwd", "bwd")}
     if plan.listed:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
     if plan.temperature is not None:
@@ -122,19 +125,19 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
 def meta(plan: Plan) -> dict[str, object]:
     """What the runtime must know of a module to check a call's tensors, as plain literals."""
     score, budget = plan.score, plan.budget
-    gates = [
-        {"name": gate_input.name, "target": gate.target, "granularity": gate_input.granularity}
-        for gate in (plan.value_gate, plan.output_gate)
-        if gate is not None
-        for gate_input in gate.inputs
-    ]
+    gates: dict[str, dict[str, str]] = {}
+    for gate in plan.gates:
+        for gate_input in gate.inputs:
+            one = {"name": gate_input.name, "target": gate.target, "granularity": gate_input.granularity}
+            gates.setdefault(gate_input.name, one)
     return {
         "name": plan.name,
         "spec": plan.spec_name,
         "heads": plan.shape.heads,
         "kv_heads": plan.shape.kv_heads,
         "head_dim": plan.shape.head_dim,
-        "gates": gates,
+        "value_dim": plan.shape.value_dim,
+        "gates": list(gates.values()),
         "index": None if score is None else {"heads": score.heads, "dim": score.dim, "tensors": list(score.tensors)},
         "budget_most": None if budget is None else budget.most,
         "ema_decay": [] if budget is None else list(budget.ema_decay),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gsa_dsl.codegen.printer import TRITON, Dialect, Printed, print_scalars
 from gsa_dsl.ir.nodes import Scalar, inputs
-from gsa_dsl.ir.plan import GatePlan, Origin, Plan
+from gsa_dsl.ir.plan import Origin, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,11 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
     def add(name: str, params: tuple[str, ...], exprs: tuple[Scalar, ...], origin: Origin) -> None:
         made.append(Hook(name, params, print_scalars(exprs, dialect), origin))
 
-    def add_gate(gate: GatePlan) -> None:
+    for gate in plan.gates:
         params = tuple(f"z{i}" for i in range(len(gate.inputs)))
         add(f"{gate.target}_gate", params, (gate.factor,), gate.origin)
         add(f"{gate.target}_gate_grad", params, (gate.factor, *gate.partials), gate.origin)
 
-    if plan.value_gate is not None:
-        add_gate(plan.value_gate)
-    if plan.output_gate is not None:
-        add_gate(plan.output_gate)
     if plan.score is not None:
         score = plan.score
         for i, reduction in enumerate(score.reductions):

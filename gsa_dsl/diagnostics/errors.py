@@ -35,8 +35,13 @@ class SpecError(Exception):
 
     def __init__(self, source: Source, diagnostics: tuple[Diagnostic, ...]) -> None:
         self.source = source
-        self.diagnostics = tuple(sorted(diagnostics, key=lambda d: (d.span.start, d.code)))
+        self.diagnostics = tuple(sorted(diagnostics, key=self._place))
         super().__init__(source, diagnostics)
+
+    def _place(self, diagnostic: Diagnostic) -> tuple[bool, str, int, str]:
+        """The spec's own mistakes first, then those in the specs it extends."""
+        name = self.source.of(diagnostic.span).name
+        return name != self.source.name, name, diagnostic.span.start, diagnostic.code
 
     def __str__(self) -> str:
         from gsa_dsl.diagnostics.render import render

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unicodedata import category, east_asian_width
 
-from gsa_dsl.diagnostics.errors import Diagnostic, Label
+from gsa_dsl.diagnostics.errors import Diagnostic
 from gsa_dsl.diagnostics.span import Source, Span
 
 TAB = 4
@@ -17,6 +17,8 @@ _RED, _BLUE, _CYAN, _BOLD, _RESET = "\x1b[1;31m", "\x1b[1;34m", "\x1b[36m", "\x1
 def render(source: Source, diagnostic: Diagnostic, color: bool = False) -> str:
     """Message, place, source line with carets, labels, reason and fix, without a newline at the end.
 
+    A label in another file than the mistake follows under that file's name.
+
     A span over several lines shows its first. ``color`` adds ANSI escapes and changes nothing else.
     """
     paint = _Paint(color)
@@ -25,21 +27,20 @@ def render(source: Source, diagnostic: Diagnostic, color: bool = False) -> str:
     gutter = " " * width
     bar = paint(_BLUE, f"{gutter} |")
 
-    place = f"{source.name}:{diagnostic.span.line}:{diagnostic.span.column}"
-    lines = [
-        f"{paint(_RED, f'error[{diagnostic.code}]')}{paint(_BOLD, f': {diagnostic.message}')}",
-        f"{paint(_BLUE, f'{gutter}-->')} {place}",
-        bar,
-    ]
-    previous: int | None = None
-    for span, mark, text in sorted(shown, key=lambda item: (item[0].line, item[1] == "-")):
-        code, underline = _excerpt(source.line(span.line), span, mark)
-        if span.line != previous:
-            if previous is not None and span.line > previous + 1:
-                lines.append(paint(_BLUE, "..."))
-            lines.append(f"{paint(_BLUE, f'{span.line:>{width}} |')} {code}".rstrip())
-        lines.append(f"{bar} {paint(_RED if mark == '^' else _BLUE, f'{underline} {text}'.rstrip())}")
-        previous = span.line
+    lines = [f"{paint(_RED, f'error[{diagnostic.code}]')}{paint(_BOLD, f': {diagnostic.message}')}"]
+    for file in dict.fromkeys(source.of(span) for span, _, _ in shown):
+        here = [item for item in shown if source.of(item[0]) == file]
+        arrow = "-->" if len(lines) == 1 else ":::"
+        lines += [f"{paint(_BLUE, f'{gutter}{arrow}')} {file.name}:{here[0][0].line}:{here[0][0].column}", bar]
+        previous: int | None = None
+        for span, mark, text in sorted(here, key=lambda item: (item[0].line, item[1] == "-")):
+            code, underline = _excerpt(file.line(span.line), span, mark)
+            if span.line != previous:
+                if previous is not None and span.line > previous + 1:
+                    lines.append(paint(_BLUE, "..."))
+                lines.append(f"{paint(_BLUE, f'{span.line:>{width}} |')} {code}".rstrip())
+            lines.append(f"{bar} {paint(_RED if mark == '^' else _BLUE, f'{underline} {text}'.rstrip())}")
+            previous = span.line
     if diagnostic.reason or diagnostic.fix:
         lines.append(bar)
     for title, text in (("reason", diagnostic.reason), ("fix", diagnostic.fix)):
@@ -53,11 +54,14 @@ def to_json(source: Source, diagnostic: Diagnostic) -> dict[str, Any]:
     return {
         "code": diagnostic.code,
         "message": diagnostic.message,
-        "file": source.name,
+        "file": source.of(diagnostic.span).name,
         "span": _span(diagnostic.span),
         "reason": diagnostic.reason,
         "fix": diagnostic.fix,
-        "labels": [_label(label) for label in diagnostic.labels],
+        "labels": [
+            {"file": source.of(label.span).name, "span": _span(label.span), "text": label.text}
+            for label in diagnostic.labels
+        ],
     }
 
 
@@ -67,10 +71,6 @@ class _Paint:
 
     def __call__(self, style: str, text: str) -> str:
         return f"{style}{text}{_RESET}" if self._color else text
-
-
-def _label(label: Label) -> dict[str, Any]:
-    return {"span": _span(label.span), "text": label.text}
 
 
 def _span(span: Span) -> dict[str, int]:

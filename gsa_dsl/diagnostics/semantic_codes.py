@@ -1,4 +1,4 @@
-"""The stable codes of semantic mistakes (GSA020 on) and their titles. A code is never reused."""
+"""The stable codes of semantic mistakes (from GSA020 on) and their titles. A code is never reused."""
 
 from __future__ import annotations
 
@@ -57,6 +57,14 @@ SELECTED_EXCEEDED = "GSA083"
 
 CAUSAL_AND_FULL = "GSA120"
 BAD_MASS = "GSA121"
+NO_IDENTITY = "GSA135"
+TWO_PROJECTIONS = "GSA136"
+GIVEN_NAME = "GSA137"
+UNMET_REQUIREMENT = "GSA138"
+NO_FOLDER = "GSA140"
+NO_BASE = "GSA141"
+ENDLESS_EXTENDS = "GSA142"
+IDLE_WITHOUT = "GSA143"
 
 SEMANTIC: dict[str, str] = {
     UNKNOWN_NAME: "unknown name",
@@ -94,7 +102,7 @@ SEMANTIC: dict[str, str] = {
     BAD_SIZE: "not a usable size",
     NOTHING_FORCED: "always without a key",
     CLAUSE_HEAD: "wrong left-hand side",
-    GATE_INPUT: "gate without linear(x)",
+    GATE_INPUT: "gate without an input",
     UNBOUNDED_BUDGET: "unbounded budget",
     NEGATIVE_BUDGET: "budget that may be negative",
     EMPTY_BUDGET: "budget below one key",
@@ -108,4 +116,12 @@ SEMANTIC: dict[str, str] = {
     SELECTED_EXCEEDED: "more keys selected than promised",
     CAUSAL_AND_FULL: "both causal and full",
     BAD_MASS: "mass outside (0, 1]",
+    NO_IDENTITY: "gate that cannot start as the identity",
+    TWO_PROJECTIONS: "two projections in one gate",
+    GIVEN_NAME: "unusable name of a given tensor",
+    UNMET_REQUIREMENT: "requirement that is not met",
+    NO_FOLDER: "extends without a folder",
+    NO_BASE: "spec to extend that cannot be read",
+    ENDLESS_EXTENDS: "specs that extend each other without end",
+    IDLE_WITHOUT: "without that removes nothing",
 }

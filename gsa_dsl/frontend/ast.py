@@ -120,11 +120,12 @@ class Scale(Node):
 
 @dataclass(frozen=True, slots=True)
 class Gate(Node):
-    """``gate TARGET = EXPR per GRANULARITY`` with target value or output, granularity element or head."""
+    """``gate TARGET = EXPR per GRANULARITY``, with or without ``starts identity`` (``starts`` is then that word)."""
 
     target: Name
     body: Expr
     granularity: Name
+    starts: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,37 @@ class Assert(Node):
     high_closed: bool
 
 
-Clause = Causal | Full | Documents | Scale | Gate | Indexer | Budget | Select | Always | Train | Bound | Assert
+@dataclass(frozen=True, slots=True)
+class Require(Node):
+    """``require k_min <= k_max``: what the parameters' values must keep to."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Without(Node):
+    """``without gate value``, ``without always``: a clause of the extended spec that this one does not take over."""
+
+    clause: Name
+    which: Name | None
+
+
+Clause = (
+    Causal
+    | Full
+    | Documents
+    | Scale
+    | Gate
+    | Indexer
+    | Budget
+    | Select
+    | Always
+    | Train
+    | Bound
+    | Assert
+    | Require
+    | Without
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +254,10 @@ class Param(Node):
 
 @dataclass(frozen=True, slots=True)
 class Spec(Node):
-    """``attention NAME(PARAMS) { CLAUSES }``."""
+    """``attention NAME(PARAMS) extends BASE { CLAUSES }``."""
 
     source: Source
     name: Name
     params: tuple[Param, ...]
     clauses: tuple[Clause, ...]
+    extends: Name | None = None

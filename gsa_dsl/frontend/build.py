@@ -47,16 +47,21 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         super().__init__()
         self._source = source
 
-    def start(self, meta: Meta, children: list[Token | ast.Param | ast.Clause]) -> ast.Spec:
+    def start(self, meta: Meta, children: list[Token | ast.Param | ast.Name | ast.Clause]) -> ast.Spec:
         name, *rest = children
         assert isinstance(name, Token)
         params = tuple(child for child in rest if isinstance(child, ast.Param))
         clauses = tuple(child for child in rest if isinstance(child, ast.Clause))
-        return ast.Spec(_span(meta), self._source, _name(name), params, clauses)
+        extends = next((child for child in rest if isinstance(child, ast.Name)), None)
+        return ast.Spec(_span(meta), self._source, _name(name), params, clauses, extends)
 
     def param(self, meta: Meta, children: tuple[Token, ast.Expr]) -> ast.Param:
         name, default = children
         return ast.Param(_span(meta), _name(name), default)
+
+    def extends(self, meta: Meta, children: tuple[Token]) -> ast.Name:
+        (base,) = children
+        return _name(base)
 
     # --- clauses -----------------------------------------------------------------------------------------------------
 
@@ -73,9 +78,11 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         (value,) = children
         return ast.Scale(_span(meta), value)
 
-    def gate(self, meta: Meta, children: tuple[Token, ast.Expr, Token]) -> ast.Gate:
-        target, body, granularity = children
-        return ast.Gate(_span(meta), _name(target), body, _name(granularity))
+    def gate(
+        self, meta: Meta, children: tuple[Token, ast.Expr, Token] | tuple[Token, ast.Expr, Token, Token]
+    ) -> ast.Gate:
+        target, body, granularity, *starts = children
+        return ast.Gate(_span(meta), _name(target), body, _name(granularity), *map(_name, starts))
 
     def indexer(self, meta: Meta, children: list[ast.Setting | ast.Score]) -> ast.Indexer:
         settings = tuple(child for child in children if isinstance(child, ast.Setting))
@@ -128,6 +135,17 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
     def assert_(self, meta: Meta, children: tuple[Token, Token, ast.Expr, ast.Expr, Token]) -> ast.Assert:
         subject, left, low, high, right = children
         return ast.Assert(_span(meta), _name(subject), low, high, left == "[", right == "]")
+
+    def require(self, meta: Meta, children: tuple[ast.Expr]) -> ast.Require:
+        (condition,) = children
+        return ast.Require(_span(meta), condition)
+
+    def removed(self, meta: Meta, children: list[Token]) -> list[ast.Name]:
+        return [_name(token) for token in children]
+
+    def without(self, meta: Meta, children: tuple[list[ast.Name]]) -> ast.Without:
+        clause, *which = children[0]
+        return ast.Without(_span(meta), clause, which[0] if which else None)
 
     # --- expressions -------------------------------------------------------------------------------------------------
 

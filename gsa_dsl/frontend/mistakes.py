@@ -20,6 +20,7 @@ _RULES: tuple[Rule, ...] = (
     rules_expressions.bracket,
     rules_expressions.reduction,
     rules_expressions.index_variable,
+    rules_clauses.removal,
     rules_clauses.clause_word,
     rules_clauses.joint,
     rules_expressions.two_operands,

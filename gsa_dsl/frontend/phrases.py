@@ -22,8 +22,9 @@ _PUNCTUATION = {
     "_AT_MOST": "<=",
 }
 _SLOTS = {
-    "_GATE": "'value' or 'output'",
-    "_PER": "'element' or 'head'",
+    "_GATE": "'query', 'key', 'value' or 'output'",
+    "_PER": "'element', 'head' or 'shared'",
+    "_STARTS": "'identity'",
     "KEYS": "'shared'",
     "_ALWAYS": "'first' or 'last'",
     "_WITH": "'kl'",

@@ -78,6 +78,8 @@ def end_of_file(failure: Failure) -> Finding | None:
 def clause_word(failure: Failure) -> Finding | None:
     """A word where a clause or a setting of the indexer begins."""
     known = CLAUSES if failure.wants_clause else SETTINGS if failure.wants_setting else {}
+    if "_STARTS" in failure.expected:
+        known = {**known, "starts": "_STARTS"}
     if not failure.word or not known or failure.in_brackets:
         return None
     if failure.word in CLAUSES or failure.word in SETTINGS or failure.word == "attention":
@@ -86,7 +88,7 @@ def clause_word(failure: Failure) -> Finding | None:
         return finding("GSA007", f"missing ',' before '{failure.word}'", failure.gap(), fix=example(failure))
     if failure.after_operand and not failure.on_new_line and not _CLAUSE.match(failure.rest):
         return None
-    message = f"unknown {'clause' if known is CLAUSES else 'line of an indexer'} '{failure.word}'"
+    message = f"unknown {'clause' if failure.wants_clause else 'line of an indexer'} '{failure.word}'"
     near = closest(failure.word, known)
     if near is None and failure.after_operand and not failure.on_new_line:
         return None
@@ -110,6 +112,17 @@ def _wrong_block(failure: Failure) -> Finding:
     message = f"'{word}' cannot stand in the indexer"
     fix = f"close the indexer with '}}' before '{word}'"
     return finding("GSA015", message, failure.span(), fix=fix, labels=labels)
+
+
+def removal(failure: Failure) -> Finding | None:
+    """What follows ``without``: the first word or words of a clause."""
+    if not failure.top("_WITHOUT"):
+        return None
+    removable = [word for word, terminal in CLAUSES.items() if terminal in failure.expected]
+    near = closest(failure.word, removable) if failure.word and not failure.on_new_line else None
+    fix = f"did you mean '{near}'?" if near is not None else example(failure)
+    message = f"expected the clause to remove, found {described(failure)}"
+    return finding("GSA014", message, failure.gap(), "'without gate value' names it by its first words", fix)
 
 
 def joint(failure: Failure) -> Finding | None:

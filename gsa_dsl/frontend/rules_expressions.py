@@ -190,6 +190,10 @@ def chained(failure: Failure) -> Finding | None:
         reason = "a dot product joins two vectors"
         return finding("GSA001", "a second '.' in one dot product", failure.span(), reason, "write 'q[t, j] . k[s]'")
     if failure.text in ("<", "<=", ">", ">=", "==") and not failure.wants_operand:
+        required = failure.top("_REQUIRE") or (failure.clause is not None and failure.clause.type == "_REQUIRE")
         reason = "a comparison has two sides and stands in where(condition, a, b)"
-        return finding("GSA001", "a comparison cannot go on here", failure.span(), reason, "nest two calls of where")
+        fix = "nest two calls of where"
+        if required and not failure.in_brackets:
+            reason, fix = "a comparison has two sides", "write two 'require' clauses"
+        return finding("GSA001", "a comparison cannot go on here", failure.span(), reason, fix)
     return None

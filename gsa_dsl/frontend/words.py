@@ -15,9 +15,19 @@ CLAUSES: dict[str, str] = {
     "train": "_TRAIN",
     "bound": "_BOUND",
     "assert": "_ASSERT",
+    "require": "_REQUIRE",
+    "without": "_WITHOUT",
 }
 SETTINGS: dict[str, str] = {"heads": "HEADS", "dim": "DIM", "keys": "KEYS", "score": "SCORE"}
-JOINTS: dict[str, str] = {"per": "_PER", "top": "_TOP", "with": "_WITH", "in": "_IN", "indexer": "_INDEXER"}
+JOINTS: dict[str, str] = {
+    "per": "_PER",
+    "starts": "_STARTS",
+    "top": "_TOP",
+    "with": "_WITH",
+    "in": "_IN",
+    "extends": "_EXTENDS",
+    "indexer": "_INDEXER",
+}
 KEYWORDS: dict[str, str] = {"attention": "_ATTENTION", **CLAUSES, **SETTINGS, **JOINTS}
 
 INDEX_VARIABLES = "tshgjd"
@@ -35,6 +45,8 @@ FORMS: dict[str, str] = {
     "train": "train indexer with kl",
     "bound": "bound flops <= O(L * D)",
     "assert": "assert score in (0, J)",
+    "require": "require k_min <= k_max",
+    "without": "without gate value",
     "heads": "heads 4",
     "dim": "dim 64",
     "keys": "keys shared",

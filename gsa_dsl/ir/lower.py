@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import PurePath
 
 from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
@@ -29,6 +30,8 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         causal=spec.causal,
         documents=spec.documents,
         scale=_scale(spec, shape),
+        query_gate=_gates(spec, "query"),
+        key_gate=_gates(spec, "key"),
         value_gate=_gates(spec, "value"),
         output_gate=_gates(spec, "output"),
         score=score,
@@ -45,7 +48,9 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
 
 
 def _origin(source: Source, span: Span) -> Origin:
-    return Origin(span.line, source.line(span.line).split("#")[0].strip())
+    file = source.of(span)
+    name = source.name if file.name == source.name else PurePath(file.name).name
+    return Origin(span.line, file.line(span.line).split("#")[0].strip(), name)
 
 
 def _clause_origin(spec: CheckedSpec, kind: type[ast.Clause]) -> Origin | None:
@@ -66,14 +71,18 @@ def _gates(spec: CheckedSpec, target: str) -> GatePlan | None:
     gates: tuple[GateSpec, ...] = tuple(gate for gate in spec.gates if gate.target == target)
     if not gates:
         return None
+    # A tensor given to several gates of one target is read once.
+    inputs = tuple(dict.fromkeys(GateInput(tensor.name, gate.granularity) for gate in gates for tensor in gate.tensors))
+    place = {gate_input.name: f"z{number}" for number, gate_input in enumerate(inputs)}
     factor: Scalar = ONE
-    for number, gate in enumerate(gates):
-        factor = canonicalize(apply("mul", factor, scalar(gate.body, rename={"z": f"z{number}"})))
+    for gate in gates:
+        leaves = {tensor.leaf: place[tensor.name] for tensor in gate.tensors}
+        factor = canonicalize(apply("mul", factor, scalar(gate.body, rename=leaves)))
     return GatePlan(
         target=target,
-        inputs=tuple(GateInput(gate.name, gate.granularity) for gate in gates),
+        inputs=inputs,
         factor=factor,
-        partials=tuple(derivative(factor, f"z{number}") for number in range(len(gates))),
+        partials=tuple(derivative(factor, name) for name in place.values()),
         origin=_origin(spec.source, gates[0].span),
     )
 

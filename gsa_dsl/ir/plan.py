@@ -10,19 +10,28 @@ from gsa_dsl.options import KernelConfig
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where in the spec a part of the generated code comes from."""
+    """Where in the spec, or in one that it extends, a part of the generated code comes from."""
 
     line: int
     text: str
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
 class HeadShape:
-    """The head counts and the head dimension a kernel is specialised for."""
+    """The head counts and the widths of a head that a kernel is specialised for.
+
+    ``value_dim``, the width of values and output, is ``head_dim``, that of queries and keys, unless given.
+    """
 
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.value_dim:
+            object.__setattr__(self, "value_dim", self.head_dim)
 
     @property
     def group(self) -> int:
@@ -32,7 +41,7 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True)
 class GateInput:
-    """One ``linear(x)``: the tensor's name at the call, and how finely it is given (element or head)."""
+    """A tensor a gate reads: its name at the call, and how finely it is given (element, head or shared)."""
 
     name: str
     granularity: str
@@ -47,6 +56,11 @@ class GatePlan:
     factor: Scalar
     partials: tuple[Scalar, ...]
     origin: Origin
+
+    @property
+    def over_queries(self) -> bool:
+        """Whether its target has the query heads; else it has the kv heads."""
+        return self.target in ("query", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,8 @@ class Plan:
     causal: bool
     documents: bool
     scale: float
+    query_gate: GatePlan | None
+    key_gate: GatePlan | None
     value_gate: GatePlan | None
     output_gate: GatePlan | None
     score: ScorePlan | None
@@ -122,6 +138,21 @@ class Plan:
     forced_origin: Origin | None
     documents_origin: Origin | None
     config: KernelConfig
+
+    @property
+    def input_gates(self) -> tuple[GatePlan, ...]:
+        """The gates that act before the attention."""
+        return tuple(gate for gate in (self.query_gate, self.key_gate, self.value_gate) if gate is not None)
+
+    @property
+    def gates(self) -> tuple[GatePlan, ...]:
+        """All gates, in the order in which they act."""
+        return self.input_gates if self.output_gate is None else (*self.input_gates, self.output_gate)
+
+    @property
+    def shares_factors(self) -> bool:
+        """Whether a gate has one factor for all heads."""
+        return any(gate_input.granularity == "shared" for gate in self.gates for gate_input in gate.inputs)
 
     @property
     def listed(self) -> bool:

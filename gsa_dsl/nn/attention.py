@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from gsa_dsl.gate_shapes import gate_axes
 from gsa_dsl.nn.rotary import rotate
 from gsa_dsl.runtime import validate
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class GSAttention(nn.Module):
     """Self-attention on ``x`` [B, L, d_model] by a compiled spec; made by :meth:`CompiledAttention.module`.
 
-    Holds the query, key, value and output projections, one linear layer per gate (its bias starts at 0, so the gate
-    starts where the spec's expression puts it), the indexer's projections of the *detached* input, and, if the spec
+    Holds the query, key, value and output projections, one linear layer per gate that reads ``linear(x)`` (its bias
+    starts at 0, so the gate starts where the spec's expression puts it; a gate that ``starts identity`` has a weight of
+    0 and the bias that makes it 1), the indexer's projections of the *detached* input, and, if the spec
     says ``ema``, the buffer ``budget_ema`` (float32 whatever the module's dtype; updated in training mode only).
 
     Attributes:
@@ -66,6 +69,7 @@ class GSAttention(nn.Module):
         self.heads: int = recipe["heads"]
         self.kv_heads: int = recipe["kv_heads"] or recipe["heads"]
         self.head_dim: int = recipe["head_dim"]
+        self.value_dim: int = recipe["value_dim"] or recipe["head_dim"]
         self.rope_base = rope_base
         self.index_rope = index_rope
         self.phase: Literal["sparse", "warmup"] = "sparse"
@@ -74,17 +78,22 @@ class GSAttention(nn.Module):
         indexer = compiled.spec.indexer
         self._refuse_bad_options(indexer)
 
-        def linear(features: int, bias: bool) -> nn.Linear:
-            return nn.Linear(d_model, features, bias=bias, device=device, dtype=dtype)
+        def linear(features: int, bias: bool, inputs: int | None = None) -> nn.Linear:
+            return nn.Linear(inputs or d_model, features, bias=bias, device=device, dtype=dtype)
 
         self.q_proj = linear(self.heads * self.head_dim, bias)
         self.k_proj = linear(self.kv_heads * self.head_dim, bias)
-        self.v_proj = linear(self.kv_heads * self.head_dim, bias)
-        self.o_proj = nn.Linear(self.heads * self.head_dim, d_model, bias=bias, device=device, dtype=dtype)
+        self.v_proj = linear(self.kv_heads * self.value_dim, bias)
+        self.o_proj = nn.Linear(self.heads * self.value_dim, d_model, bias=bias, device=device, dtype=dtype)
 
-        self.gate_proj = nn.ModuleDict({gate.name: linear(self._width(gate), True) for gate in compiled.spec.gates})
-        for layer in self.gate_proj.values():
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.gate_proj = nn.ModuleDict()
+        for gate in compiled.spec.gates:
+            if gate.projects:
+                layer = linear(self._width(gate), True, gate.features)
+                nn.init.constant_(layer.bias, gate.identity or 0.0)
+                if gate.identity is not None:
+                    nn.init.zeros_(layer.weight)
+                self.gate_proj[gate.name] = layer
 
         self.index_proj = nn.ModuleDict()
         self.index_bias: nn.Parameter | None = None
@@ -101,15 +110,32 @@ class GSAttention(nn.Module):
         self.register_buffer("budget_ema", initial)
 
     @overload
-    def forward(self, x: Tensor, return_aux: Literal[False] = False, *, documents: Tensor | None = None) -> Tensor: ...
+    def forward(
+        self,
+        x: Tensor,
+        return_aux: Literal[False] = False,
+        *,
+        gates: Mapping[str, Tensor] | None = None,
+        documents: Tensor | None = None,
+    ) -> Tensor: ...
 
     @overload
     def forward(
-        self, x: Tensor, return_aux: Literal[True], *, documents: Tensor | None = None
+        self,
+        x: Tensor,
+        return_aux: Literal[True],
+        *,
+        gates: Mapping[str, Tensor] | None = None,
+        documents: Tensor | None = None,
     ) -> tuple[Tensor, Aux]: ...
 
     def forward(
-        self, x: Tensor, return_aux: bool = False, *, documents: Tensor | None = None
+        self,
+        x: Tensor,
+        return_aux: bool = False,
+        *,
+        gates: Mapping[str, Tensor] | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Aux]:
         """Attend.
 
@@ -119,6 +145,8 @@ class GSAttention(nn.Module):
         Args:
             x: [B, L, d_model].
             return_aux: also return what the attention knows beside its output (:class:`gsa_dsl.Aux`).
+            gates: the tensors that the spec's gates are ``given``, by name, in the shapes of a call; taken in the dtype
+                of the projections.
             documents: for a spec that says ``documents``, integer ids [B, L], equal within a document; rotary positions
                 restart with each.
 
@@ -126,7 +154,8 @@ class GSAttention(nn.Module):
             The output [B, L, d_model], or the pair of output and Aux.
 
         Raises:
-            ValueError: ``x`` has another shape, or ``documents`` is missing, not wanted or does not fit.
+            ValueError: ``x`` has another shape, ``gates`` holds other names than the spec's ``given(...)``, or
+                ``documents`` is missing, not wanted or does not fit.
         """
         if x.dim() != 3 or x.shape[-1] != self.d_model:
             raise ValueError(f"expected x [B, L, {self.d_model}], got {list(x.shape)}")
@@ -137,7 +166,7 @@ class GSAttention(nn.Module):
         places = None if documents is None else self._places(documents)
         if self.rope_base is not None:
             query, key = (rotate(heads, self.rope_base, places) for heads in (query, key))
-        gates, index = self._gates(x), self._index(x, places)
+        pre_activations, index = self._gates(x, gates or {}, query.dtype), self._index(x, places)
 
         aux: Aux | None
         want_aux = self.training or return_aux
@@ -146,7 +175,7 @@ class GSAttention(nn.Module):
                 query,
                 key,
                 value,
-                gates=gates,
+                gates=pre_activations,
                 index=index,
                 ema=self.budget_ema,
                 phase=self.phase,
@@ -173,11 +202,17 @@ class GSAttention(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.compiled.spec.name
-        return f"{spec}, heads={self.heads}, kv_heads={self.kv_heads}, head_dim={self.head_dim}, phase={self.phase}"
+        dims = f"head_dim={self.head_dim}"
+        if self.value_dim != self.head_dim:
+            dims += f", value_dim={self.value_dim}"
+        return f"{spec}, heads={self.heads}, kv_heads={self.kv_heads}, {dims}, phase={self.phase}"
 
     def _refuse_bad_options(self, indexer: IndexerSpec | None) -> None:
         if self.d_model < 1:
             raise ValueError(f"d_model must be at least 1, got {self.d_model}")
+        for gate in self.compiled.spec.gates:
+            if gate.features is not None and gate.features > self.d_model:
+                raise ValueError(f"gate {gate.name!r} reads {gate.features} features of x, d_model is {self.d_model}")
         if self.rope_base is not None and self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.head_dim}; pass rope_base=None")
         if self.index_rope:
@@ -189,9 +224,9 @@ class GSAttention(nn.Module):
                 raise ValueError(f"index_rope=True needs an even indexer dim, got {indexer.dim}")
 
     def _width(self, gate: GateSpec) -> int:
-        """Features of a gate's projection: one per head, or per head and element."""
-        heads = self.kv_heads if gate.target == "value" else self.heads
-        return heads * self.head_dim if gate.granularity == "element" else heads
+        """Features of a gate's projection: as many as its tensor has at a position."""
+        of_position = (axis for axis in gate_axes(gate.target, gate.granularity) if axis not in ("batch", "length"))
+        return math.prod(int(getattr(self, axis)) for axis in of_position)
 
     @staticmethod
     def _heads(flat: Tensor, heads: int) -> Tensor:
@@ -199,13 +234,20 @@ class GSAttention(nn.Module):
         batch, length, _ = flat.shape
         return flat.view(batch, length, heads, -1).transpose(1, 2)
 
-    def _gates(self, x: Tensor) -> dict[str, Tensor] | None:
-        """The gates' pre-activations by name: [B, heads, L, D] per element, [B, heads, L] per head."""
-        gates: dict[str, Tensor] = {}
+    def _gates(self, x: Tensor, given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor] | None:
+        """The gates' pre-activations, in the shapes of :func:`gsa_dsl.gate_shapes.gate_axes`, and what is given."""
+        wanted = {name for gate in self.compiled.spec.gates for name in gate.given}
+        if set(given) != wanted:
+            raise ValueError(f"gates must hold {sorted(wanted)}, got {sorted(given)}")
+        gates = {name: tensor.to(dtype) for name, tensor in given.items()}
         for gate in self.compiled.spec.gates:
-            flat: Tensor = self.gate_proj[gate.name](x)
-            heads = self.kv_heads if gate.target == "value" else self.heads
-            gates[gate.name] = self._heads(flat, heads) if gate.granularity == "element" else flat.transpose(1, 2)
+            if not gate.projects:
+                continue
+            flat: Tensor = self.gate_proj[gate.name](x[..., : gate.features])
+            if gate.granularity == "element":
+                gates[gate.name] = self._heads(flat, int(getattr(self, gate_axes(gate.target, "element")[1])))
+            else:
+                gates[gate.name] = flat.transpose(1, 2) if gate.granularity == "head" else flat.squeeze(-1)
         return gates or None
 
     def _places(self, documents: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> Kern
     holds the backward's query, output gradient, key and value tiles at once.
     """
     group = next_power_of_two(shape.group)
-    dim = max(16, next_power_of_two(shape.head_dim))
+    dim = max(16, next_power_of_two(max(shape.head_dim, shape.value_dim)))
     narrow = (dim > 128) + (itemsize > 2)
     # Float32 products are split in three on their way, so wide heads need half the rows once more.
     halvings = (dim > 128) + (itemsize > 2) + (itemsize > 2 and dim > 64)

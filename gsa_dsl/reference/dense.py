@@ -24,7 +24,7 @@ _BLOCK_ELEMENTS = 2**24  # of one [B, heads, rows, L] tensor: 128 MiB in float64
 
 @dataclass(frozen=True, slots=True)
 class ReferenceResult:
-    """What :func:`reference` returns, for B sequences of length L, H query heads and value width D.
+    """What :func:`reference` returns, for B sequences of length L, H query heads and values of width D.
 
     * ``output [B, H, L, D]``; ``lse [B, H, L]``: natural logsumexp of the scaled logits, -inf for a row without keys.
     * ``budget [B, L]`` int64, the k_t used (capped by the candidates), and ``budget_exact [B, L]``, the value before it
@@ -62,9 +62,10 @@ def reference(
 ) -> ReferenceResult:
     """Evaluate ``spec`` densely.
 
-    ``query [B, H, L, D]``; ``key`` and ``value [B, Hkv, L, D]``; ``gates[name]``: pre-activations, ``[B, heads, L, D]``
-    per element, ``[B, heads, L]`` per head; ``index``: q ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b
-    ``[J]``, as far as the spec uses them; ``ema [n]``: the state vector (the spec's initial values if None).
+    ``query [B, H, L, D]``, ``key [B, Hkv, L, D]``, ``value [B, Hkv, L, Dv]``; ``gates[name]``: pre-activations and
+    given tensors, like their target per element, ``[B, heads, L]`` per head, ``[B, L]`` shared; ``index``: q
+    ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b ``[J]``, as far as the spec uses them; ``ema [n]``: the
+    state vector (the spec's initial values if None).
 
     ``phase="warmup"`` attends, and fits the indexer, to every key a query sees. ``selection``, a bool mask
     ``[B, L, L]``, replaces the indexer's choice. ``documents [B, L]``: integer ids, for a spec that says ``documents``;
@@ -99,9 +100,11 @@ def reference(
     scale = head_dim**-0.5
     if spec.scale is not None:
         scale = evaluate(spec.scale, _dimensions(q, k)).item()
+    gated = {"query": q, "key": k, "value": v}
     for gate in spec.gates:
-        if gate.target == "value":
-            v = v * _gate(gate, gates, dtype)
+        if gate.target in gated:
+            gated[gate.target] = gated[gate.target] * _gate(gate, gates, dtype)
+    q, k, v = gated.values()
     output, lse, attention = _attend(q, k, v, selected, scale, heads // k.shape[1])
     for gate in spec.gates:
         if gate.target == "output":
@@ -220,9 +223,12 @@ def _masked_log_softmax(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype) -> Tensor:
-    z = (gates or {})[gate.name].to(dtype)
-    value = evaluate(gate.body, Scope(z, leaves={"z": z}))
-    return value.unsqueeze(-1) if gate.granularity == "head" else value
+    """The factor, in a shape that broadcasts against ``[B, heads, L, width]``."""
+    leaves = {tensor.leaf: (gates or {})[tensor.name].to(dtype) for tensor in gate.tensors}
+    value = evaluate(gate.body, Scope(next(iter(leaves.values())), leaves=leaves))
+    if gate.granularity == "shared":
+        value = value.unsqueeze(1)
+    return value if gate.granularity == "element" else value.unsqueeze(-1)
 
 
 def _dimensions(q: Tensor, k: Tensor) -> Scope:
@@ -252,7 +258,7 @@ def _check_inputs(
         raise ValueError(f"'{spec.name}' says 'documents': it needs their ids, [B, L]")
     if documents is not None and not spec.documents:
         raise ValueError(f"'{spec.name}' does not say 'documents': it takes no ids of documents")
-    wanted_gates = {gate.name for gate in spec.gates}
+    wanted_gates = {tensor.name for gate in spec.gates for tensor in gate.tensors}
     if set(gates or {}) != wanted_gates:
         raise ValueError(f"gates must be {sorted(wanted_gates)}, not {sorted(gates or {})}")
     wanted_index = set(spec.indexer.tensors) if spec.indexer is not None else set()

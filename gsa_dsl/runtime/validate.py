@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from gsa_dsl.gate_shapes import gate_axes
+
 Meta = Mapping[str, Any]
 
 KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -52,21 +54,18 @@ def check_call(
         raise OperandError(f"query has shape {list(query.shape)}: batch and length must be at least 1")
     _dtype_and_device(backend, query)
     _shape("query", query, (batch, meta["heads"], length, meta["head_dim"]), "[batch, heads, length, head_dim]")
-    wanted: tuple[int, ...]
-    for name, tensor in (("key", key), ("value", value)):
+    sizes = {name: meta[name] for name in ("heads", "kv_heads", "head_dim", "value_dim")}
+    sizes |= {"batch": batch, "length": length}
+    for name, tensor, width in (("key", key, "head_dim"), ("value", value, "value_dim")):
         _like(name, tensor, query)
-        wanted = (batch, meta["kv_heads"], length, meta["head_dim"])
-        _shape(name, tensor, wanted, "[batch, kv_heads, length, head_dim]")
+        _axes(name, tensor, ("batch", "kv_heads", "length", width), sizes)
 
     declared = {gate["name"]: gate for gate in meta["gates"]}
     _names("gates", gates, declared)
     for name, gate in declared.items():
-        heads = meta["kv_heads"] if gate["target"] == "value" else meta["heads"]
-        wanted, letters = (batch, heads, length), "[batch, heads, length]"
-        if gate["granularity"] == "element":
-            wanted, letters = (*wanted, meta["head_dim"]), "[batch, heads, length, head_dim]"
         _like(f"gates[{name!r}]", gates[name], query)
-        _shape(f"gates[{name!r}]", gates[name], wanted, f"{letters} (a gate per {gate['granularity']})")
+        axes = gate_axes(gate["target"], gate["granularity"])
+        _axes(f"gates[{name!r}]", gates[name], axes, sizes, f" (a gate per {gate['granularity']})")
 
     indexer = meta["index"]
     if indexer is None:
@@ -179,6 +178,10 @@ def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = F
 def _shape(name: str, tensor: torch.Tensor | Choice, wanted: tuple[int, ...], letters: str) -> None:
     if tuple(tensor.shape) != wanted:
         raise OperandError(f"{name} has shape {list(tensor.shape)}, expected {list(wanted)}: {letters}")
+
+
+def _axes(name: str, tensor: torch.Tensor, axes: tuple[str, ...], sizes: Mapping[str, int], remark: str = "") -> None:
+    _shape(name, tensor, tuple(sizes[axis] for axis in axes), f"[{', '.join(axes)}]{remark}")
 
 
 def _names(argument: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str, object]) -> None:

@@ -40,7 +40,7 @@ def _check(expr: ast.Expr, names: set[str], asymptotic: bool, mistakes: Mistakes
                 codes.UNKNOWN_NAME,
                 f"unknown name '{name}'",
                 expr.span,
-                reason="a bound sees parameters and the shape: L, B, H, Hkv, G, D, J and dI",
+                reason="a bound sees parameters and the shape: L, B, H, Hkv, G, D, Dv, J and dI",
                 fix=near(name, names, "declare it as a parameter"),
             )
             return

@@ -1,7 +1,8 @@
 """``bound QUANTITY <= ...``: decided from the cost formulas, or refused with the term that is missing.
 
-``O(...)`` is decided by growth (:mod:`gsa_dsl.sema.growth`), for one sequence unless the bound names B. Without O only
-``selected`` can be bounded, exactly: for the parameters as bound, and for every shape.
+``O(...)`` is decided by growth (:mod:`gsa_dsl.sema.growth`), for one sequence unless the bound names B; unless it names
+Dv, its D stands for the larger of D and Dv. Without O only ``selected`` can be bounded, exactly: for the parameters as
+bound, and for every shape.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from gsa_dsl.frontend import ast
 from gsa_dsl.sema.algebra import ONE, ZERO, Expr, expanded, minimum, substitute, summed, symbols
 from gsa_dsl.sema.cost import CostRow, CostTable, cost
 from gsa_dsl.sema.growth import missing, spell
-from gsa_dsl.sema.symbols import DI, SHAPE, B, J, L, Undecidable, exact, parameters, spelt, written
+from gsa_dsl.sema.symbols import DI, DV, SHAPE, B, D, J, L, Undecidable, exact, parameters, spelt, written
 from gsa_dsl.sema.typed import CheckedSpec
 
 _QUANTITIES = {
@@ -49,6 +50,9 @@ def _asymptotic(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: Ex
     same = _same_symbols(spec)
     if B not in symbols(limit):
         same = {**same, B: ONE}
+    if DV not in symbols(limit):
+        # Costs grow with both, so a bound for the larger in place of both holds.
+        same = {**same, DV: D}
     limit = substitute(limit, same)
     rows = {row.construct: row for row in table.rows}
     costs = {name: substitute(getattr(row, bound.quantity.id), same) for name, row in rows.items()}
@@ -133,4 +137,4 @@ def _undecidable(bound: ast.Bound, reason: Undecidable) -> Diagnostic:
 
 
 def _text(spec: CheckedSpec, node: ast.Node) -> str:
-    return " ".join(spec.source.text[node.span.start : node.span.end].split())
+    return spec.source.quote(node.span)

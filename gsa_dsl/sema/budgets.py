@@ -11,7 +11,8 @@ from gsa_dsl.sema.clauses import Clauses, known_word
 from gsa_dsl.sema.contexts import budget_context, size_context
 from gsa_dsl.sema.interval import REALS, Interval
 from gsa_dsl.sema.mistakes import Mistakes
-from gsa_dsl.sema.parts import LARGEST, Params, check_head
+from gsa_dsl.sema.parts import Params, check_head
+from gsa_dsl.sema.sizes import LARGEST
 from gsa_dsl.sema.trace import origins
 from gsa_dsl.sema.typed import Ema, Forced, IndexerSpec, SelectionSpec, TypedExpr
 from gsa_dsl.sema.types import Typer

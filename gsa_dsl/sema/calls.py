@@ -9,7 +9,7 @@ from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.suggest import did_you_mean
 from gsa_dsl.frontend import ast
 from gsa_dsl.ops import FUNCTIONS, LEVELS, REDUCTIONS, STATISTICS, Op
-from gsa_dsl.sema import causality, ranges, typed
+from gsa_dsl.sema import causality, ranges, sizes, typed
 from gsa_dsl.sema.interval import REALS
 from gsa_dsl.sema.keywords import keyword_numbers, no_keywords
 from gsa_dsl.sema.names import near
@@ -26,6 +26,8 @@ def call(typer: Typer, node: ast.Call) -> TypedExpr | None:
     name = node.func.id
     if name == "linear":
         return _linear(typer, node)
+    if name == "given":
+        return _given(typer, node)
     if name == "ema":
         return _ema(typer, node)
     one_row = name in STATISTICS and (name not in FUNCTIONS or (len(node.args) == 1 and typer.context.score))
@@ -54,7 +56,7 @@ def _unknown(typer: Typer, node: ast.Call) -> None:
         return
     options = {*FUNCTIONS, *((*STATISTICS, *LEVELS, "ema") if typer.context.score is not None else ())}
     if typer.context.linear is not None:
-        options.add("linear")
+        options.update(("linear", "given"))
     if typer.context.tensors:
         options.update(REDUCTIONS)
     typer.mistakes.add(
@@ -95,16 +97,10 @@ def _function(typer: Typer, node: ast.Call, op: Op) -> TypedExpr | None:
 def _linear(typer: Typer, node: ast.Call) -> TypedExpr | None:
     free, mistakes = typer.context.linear, typer.mistakes
     if free is None:
-        mistakes.add(
-            codes.NOT_VISIBLE,
-            f"{typer.context.noun} cannot see 'linear(x)'",
-            node.span,
-            reason=typer.context.sees,
-            fix="use it in a 'gate'",
-        )
+        _gates_only(typer, node, "linear(x)")
         return None
-    no_keywords(typer, node)
-    if not _arity(typer, node, 1, "linear(x)") or node.keywords:
+    settings = keyword_numbers(typer, "linear", node.keywords, {"features": 1})
+    if not _arity(typer, node, 1, "linear(x)"):
         return None
     argument = node.args[0]
     if not (isinstance(argument, ast.Name) and argument.id == "x"):
@@ -115,7 +111,41 @@ def _linear(typer: Typer, node: ast.Call) -> TypedExpr | None:
             fix="write 'linear(x)'",
         )
         return None
-    return typed.Leaf(node.span, free, REALS, "z")
+    features = None
+    for keyword in node.keywords:
+        if keyword.name.id == "features":
+            features = sizes.whole(settings["features"], keyword.value, "'features'", 1, mistakes)
+    return typed.Leaf(node.span, free, REALS, typed.LINEAR, features)
+
+
+def _given(typer: Typer, node: ast.Call) -> TypedExpr | None:
+    if typer.context.linear is None:
+        _gates_only(typer, node, "given(...)")
+        return None
+    no_keywords(typer, node)
+    if not _arity(typer, node, 1, "given(mask)") or node.keywords:
+        return None
+    argument = node.args[0]
+    if isinstance(argument, ast.Name):
+        return typed.Leaf(node.span, typer.context.linear, REALS, f"given({argument.id})")
+    typer.mistakes.add(
+        codes.GIVEN_NAME,
+        f"'given' takes a name, not '{typer.mistakes.text(argument.span)}'",
+        argument.span,
+        reason="the tensor is passed under that name at the call",
+        fix="write 'given(mask)' and pass gates={'mask': ...}",
+    )
+    return None
+
+
+def _gates_only(typer: Typer, node: ast.Call, what: str) -> None:
+    typer.mistakes.add(
+        codes.NOT_VISIBLE,
+        f"{typer.context.noun} cannot see '{what}'",
+        node.span,
+        reason=typer.context.sees,
+        fix="use it in a 'gate'",
+    )
 
 
 def _statistic(typer: Typer, node: ast.Call) -> TypedExpr | None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from gsa_dsl.diagnostics import semantic_codes as codes
-from gsa_dsl.diagnostics.errors import SpecError
+from gsa_dsl.diagnostics.errors import Diagnostic, Label, SpecError
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema import boundforms, parts, promises
+from gsa_dsl.sema import boundforms, gating, parts, promises, requirements
 from gsa_dsl.sema.budgets import selection
 from gsa_dsl.sema.clauses import agree, gather
+from gsa_dsl.sema.inherit import inherit
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.params import bind
 from gsa_dsl.sema.typed import CheckedSpec
 
-# Mistakes that hang on a parameter's value, and are not told while one of the values is unknown.
+# Mistakes that hang on a parameter's value, and are not told while a value is unknown or breaks a requirement.
 _OF_VALUES = frozenset(
     {
         codes.DOMAIN,
@@ -39,11 +41,14 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     a spec whose bounds were decided before. Raises SpecError with all mistakes.
     """
     mistakes = Mistakes(tree.source)
+    extends = tree.extends
+    tree = inherit(tree, mistakes)
     values, known = bind(tree, params, mistakes)
     clauses = gather(tree, mistakes)
+    met = requirements.meet(clauses.requires, tree.params, values, known, mistakes)
     agree(tree, clauses, mistakes)
     scale = parts.scale(clauses.scale, values, mistakes)
-    gates = parts.gates(clauses.gates, values, mistakes)
+    gates = gating.gates(clauses.gates, values, mistakes)
     indexer = parts.indexer(clauses.indexer, values, mistakes)
     forced = parts.forced(clauses.always, values, mistakes)
     chosen, emas = selection(clauses, indexer, forced, values, mistakes)
@@ -53,9 +58,9 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
         promises.prove(promise, indexer, chosen, missing, values, mistakes)
     for bound in clauses.bounds:
         boundforms.check_form(bound, values, mistakes)
-    found = mistakes.found if known else [d for d in mistakes.found if d.code not in _OF_VALUES]
+    found = mistakes.found if known and met else [d for d in mistakes.found if d.code not in _OF_VALUES]
     if found:
-        raise SpecError(tree.source, tuple(found))
+        raise SpecError(tree.source, _inherited(tuple(found), extends))
     spec = CheckedSpec(
         source=tree.source,
         tree=tree,
@@ -75,5 +80,13 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
         from gsa_dsl.sema.bounds import violations
 
         if broken := violations(spec):
-            raise SpecError(tree.source, broken)
+            raise SpecError(tree.source, _inherited(broken, extends))
     return spec
+
+
+def _inherited(found: tuple[Diagnostic, ...], extends: ast.Name | None) -> tuple[Diagnostic, ...]:
+    """``found``, those in inherited clauses with a label at the ``extends`` that brings them in."""
+    if extends is None:
+        return found
+    label = Label(extends.span, "inherited here")
+    return tuple(d if d.span.source is None else replace(d, labels=(*d.labels, label)) for d in found)

@@ -32,6 +32,7 @@ class Clauses:
     train: ast.Train | None
     bounds: tuple[ast.Bound, ...]
     asserts: tuple[ast.Assert, ...]
+    requires: tuple[ast.Require, ...]
 
     @property
     def selects_budget(self) -> bool:
@@ -64,6 +65,7 @@ def gather(tree: ast.Spec, mistakes: Mistakes) -> Clauses:
         train=one(ast.Train),
         bounds=every(ast.Bound),
         asserts=every(ast.Assert),
+        requires=every(ast.Require),
     )
 
 

@@ -22,7 +22,8 @@ class Context:
     ``noun`` names its value in a message ("the budget"), ``sees`` is the sentence that answers why something is not
     visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value
     comes with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of
-    ``linear(x)`` if it may be read. ``score``: the range of the scores whose row statistics may be read.
+    ``linear(x)`` and ``given(NAME)`` if they may be read. ``score``: the range of the scores whose row statistics may
+    be read.
     """
 
     noun: str
@@ -49,13 +50,14 @@ def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context
 
 
 def gate_context(params: Mapping[str, Number], granularity: str) -> Context:
-    """Expressions of a gate; per head its input has no feature."""
+    """Expressions of a gate; per head its input has no feature, shared no head either."""
     return Context(
         noun="the gate",
-        sees="a gate sees one position, head and feature: linear(x) and parameters, never a key or a score",
+        sees="a gate sees one position, head and feature: linear(x), given tensors and parameters, "
+        "never a key or a score",
         offers="'linear(x)'",
         constants=params,
-        linear=frozenset("thd" if granularity == "element" else "th"),
+        linear=frozenset({"shared": "t", "head": "th"}.get(granularity, "thd")),
     )
 
 

@@ -10,7 +10,7 @@ from gsa_dsl.sema import formulas
 from gsa_dsl.sema.algebra import Expr, evaluate, minimum, summed
 from gsa_dsl.sema.counting import statistics
 from gsa_dsl.sema.formulas import Formula
-from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
+from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
 from gsa_dsl.sema.typed import CheckedSpec
 
 
@@ -47,10 +47,21 @@ class CostTable:
     values: tuple[tuple[Expr, int | float], ...]
 
     def evaluate(
-        self, L: int, heads: int, kv_heads: int, head_dim: int, B: int = 1, itemsize: int = 2
+        self,
+        L: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        B: int = 1,
+        itemsize: int = 2,
+        *,
+        value_dim: int | None = None,
     ) -> tuple[Figures, ...]:
-        """Every row's numbers for these sizes, the total last; adaptive budgets count as their largest value."""
-        sizes = self._sizes(L, heads, kv_heads, head_dim, B, itemsize)
+        """Every row's numbers for these sizes, the total last; adaptive budgets count as their largest value.
+
+        ``value_dim`` is ``head_dim`` unless given.
+        """
+        sizes = self._sizes(L, heads, kv_heads, (head_dim, value_dim or head_dim), B, itemsize)
         return tuple(
             Figures(row.construct, *(evaluate(getattr(row, name), sizes) for name in Formula.__slots__))
             for row in (*self.rows, self.total)
@@ -58,12 +69,12 @@ class CostTable:
 
     def attended(self, L: int) -> int:
         """How many (query, key) pairs one sequence of length ``L`` attends to."""
-        return int(evaluate(self.pairs, self._sizes(L, 1, 1, 1, 1, 1)))
+        return int(evaluate(self.pairs, self._sizes(L, 1, 1, (1, 1), 1, 1)))
 
     def _sizes(
-        self, length: int, heads: int, kv_heads: int, head_dim: int, batch: int, itemsize: int
+        self, length: int, heads: int, kv_heads: int, dims: tuple[int, int], batch: int, itemsize: int
     ) -> dict[Expr, int | float]:
-        shape = {L: length, H: heads, HKV: kv_heads, D: head_dim, B: batch, ITEMSIZE: itemsize}
+        shape = {L: length, H: heads, HKV: kv_heads, D: dims[0], DV: dims[1], B: batch, ITEMSIZE: itemsize}
         return {**shape, **dict(self.values)}
 
 
@@ -105,7 +116,7 @@ def _rows(
     for gate in spec.gates:
         first = gate.target not in targets
         targets.add(gate.target)
-        add(f"gate {gate.name}", gate.span, formulas.gate(gate.body, gate.target, gate.granularity, first=first))
+        add(f"gate {gate.name}", gate.span, formulas.gate(gate, first=first))
     if spec.indexer is not None:
         add("indexer", spec.indexer.span, formulas.indexer(spec.indexer, visible))
     if spec.selection is not None:

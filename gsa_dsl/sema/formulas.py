@@ -1,6 +1,7 @@
 """What each construct costs, as formulas of the shape: one function a construct, all in one place.
 
-Symbols: L positions, B sequences, H query heads, Hkv kv heads, D the head dimension, J indexer heads of dI features;
+Symbols: L positions, B sequences, H query heads, Hkv kv heads, D the head dimension of queries and keys, Dv that
+of values, J indexer heads of dI features;
 ``itemsize`` bytes an element of q, k, v. ``pairs`` is a number of (query, key) pairs of one sequence.
 
 flops:    scalar operations of the forward pass, and of the indexer's own training; a multiply-add is two.
@@ -14,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gsa_dsl.gate_shapes import gate_axes
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.sema.algebra import ONE, ZERO, Expr, maximum, minimum, summed
 from gsa_dsl.sema.counting import Times, operations
-from gsa_dsl.sema.symbols import DI, HKV, ITEMSIZE, B, D, H, J, L
-from gsa_dsl.sema.typed import IndexerSpec, TypedExpr
+from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L
+from gsa_dsl.sema.typed import GateSpec, IndexerSpec, TypedExpr
 
 # Queries that read keys and values together: in attention over a range of positions, and in the indexer.
 ATTENTION_TILE = 32
@@ -88,8 +90,8 @@ def capped_pairs(most: Expr, *, causal: bool) -> Expr:
     return m * L - m * (m - 1) / 2 if causal else m * L
 
 
-def times(pairs: Expr, heads: Expr = J) -> Times:
-    """How often something is computed in an indexer whose scores are taken for ``pairs``; ``heads`` counts h or j."""
+def times(pairs: Expr, heads: Expr = J, width: Expr = D) -> Times:
+    """How often something is computed whose scores are taken for ``pairs``; ``heads`` counts h or j, ``width`` d."""
 
     def count(free: frozenset[str], batched: bool) -> Expr:
         result = B if batched else ONE
@@ -100,24 +102,27 @@ def times(pairs: Expr, heads: Expr = J) -> Times:
         if free & {"j", "h"}:
             result *= heads
         if "d" in free:
-            result *= D
+            result *= width
         return result
 
     return count
 
 
-def gate(body: TypedExpr, target: str, granularity: str, *, first: bool) -> Formula:
-    """A gate on value or output: its function of ``linear(x)`` (an input), then one product an element.
+def gate(spec: GateSpec, *, first: bool) -> Formula:
+    """A gate: its function of ``linear(x)`` and of what it is given (its inputs), then one product an element.
 
-    The first gate of a target keeps a copy: of the gated value, which attention reads, or of the output before its
-    gate, which the gate's gradient needs.
+    The first gate of a target keeps a copy: of the gated query, key or value, which attention reads, or of the output
+    before its gate, which the gate's gradient needs. A factor shared by the heads is laid out for each in float32.
     """
-    heads = HKV if target == "value" else H
-    elements = B * L * heads * D
-    inputs = elements if granularity == "element" else B * L * heads
+    sizes = {"heads": H, "kv_heads": HKV, "head_dim": D, "value_dim": DV}
+    _, heads_name, _, width_name = gate_axes(spec.target, "element")
+    heads, width = sizes[heads_name], sizes[width_name]
+    elements = B * L * heads * width
+    one_input = {"element": elements, "head": B * L * heads, "shared": B * L}[spec.granularity]
+    spread = 4 * len(spec.tensors) * B * L * heads if spec.granularity == "shared" else ZERO
     copy = elements * ITEMSIZE if first else ZERO
-    moved = inputs * ITEMSIZE + (2 if target == "value" else 1) * copy
-    return Formula(operations(body, times(ZERO, heads)) + elements, moved, copy)
+    moved = len(spec.tensors) * one_input * ITEMSIZE + (1 if spec.target == "output" else 2) * copy + 2 * spread
+    return Formula(operations(spec.body, times(ZERO, heads, width)) + elements, moved, copy + spread)
 
 
 def documents() -> Formula:
@@ -167,15 +172,15 @@ def always(forced: Expr) -> Formula:
 
 def attention(pairs: Expr, *, listed: bool, dense: bool) -> Formula:
     """``q . k`` and ``p v`` for every pair and head; keeps one normaliser a row for the backward pass."""
-    outer = 2 * B * L * H * D * ITEMSIZE + 4 * B * L * H
+    outer = B * L * H * (D + DV) * ITEMSIZE + 4 * B * L * H
     reads = pairs if listed else pairs / ATTENTION_TILE + L
-    keys = 2 * B * reads * HKV * D * ITEMSIZE + (4 * B * pairs if listed else ZERO)
-    return Formula(4 * B * pairs * H * D, outer + keys, 4 * B * L * H, L if dense else ZERO)
+    keys = B * reads * HKV * (D + DV) * ITEMSIZE + (4 * B * pairs if listed else ZERO)
+    return Formula(2 * B * pairs * H * (D + DV), outer + keys, 4 * B * L * H, L if dense else ZERO)
 
 
 def softmax(pairs: Expr) -> Formula:
     """The weights of every pair and head, and a row's division by their sum and its logarithm."""
-    return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (D + 2)))
+    return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (DV + 2)))
 
 
 def kl_loss(spec: IndexerSpec, pairs: Expr) -> Formula:

@@ -25,4 +25,4 @@ class Mistakes:
 
     def text(self, span: Span) -> str:
         """The source under ``span`` on one line, for quoting in a message."""
-        return " ".join(self.source.text[span.start : span.end].split())
+        return self.source.quote(span)

@@ -22,12 +22,13 @@ SHAPE_SYMBOLS = {
     "Hkv": "kv heads",
     "G": "query heads per kv head",
     "D": "the head dimension",
+    "Dv": "the value dimension",
     "J": "indexer heads",
     "dI": "the indexer's dimension",
 }
-CALLABLE = frozenset({*FUNCTIONS, *REDUCTIONS, *STATISTICS, *LEVELS, "ema", "linear"})
+CALLABLE = frozenset({*FUNCTIONS, *REDUCTIONS, *STATISTICS, *LEVELS, "ema", "linear", "given"})
 # Names that a call of `gsa_dsl.compile` already uses for something else than a parameter of the spec.
-_COMPILE = frozenset({"heads", "kv_heads", "head_dim", "backend", "config", "cache_dir"})
+_COMPILE = frozenset({"heads", "kv_heads", "head_dim", "value_dim", "backend", "config", "cache_dir", "bases"})
 
 RESERVED: dict[str, str] = {
     **{name: f"it is {meaning}" for name, meaning in INDICES.items()},

@@ -1,4 +1,4 @@
-"""The parts of a checked spec, each built from its clause: gates, indexer, forced keys, selection, training."""
+"""The parts of a checked spec, each built from its clause: scale, indexer, forced keys, training."""
 
 from __future__ import annotations
 
@@ -9,31 +9,19 @@ from gsa_dsl.frontend import ast
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.clauses import known_word, repeated
 from gsa_dsl.sema.constants import Number
-from gsa_dsl.sema.contexts import TENSORS, gate_context, scale_context, score_context, size_context
+from gsa_dsl.sema.contexts import TENSORS, scale_context, score_context, size_context
 from gsa_dsl.sema.keywords import keyword_numbers
 from gsa_dsl.sema.mistakes import Mistakes
-from gsa_dsl.sema.typed import Forced, GateSpec, IndexerSpec, TrainSpec, TypedExpr
+from gsa_dsl.sema.sizes import whole
+from gsa_dsl.sema.typed import Forced, IndexerSpec, TrainSpec, TypedExpr
 from gsa_dsl.sema.types import Typer
 
 Params = Mapping[str, Number]
-LARGEST = 2**31 - 1
 
 
 def size(expr: ast.Expr, what: str, least: int, params: Params, mistakes: Mistakes) -> int | None:
     """``expr`` as a whole number from ``least`` to what a 32-bit position holds."""
-    value = Typer(size_context(params, what), mistakes).constant(expr, what)
-    if value is None:
-        return None
-    if value == int(value) and least <= value <= LARGEST:
-        return int(value)
-    mistakes.add(
-        codes.BAD_SIZE,
-        f"{what} cannot be {value:g}",
-        expr.span,
-        reason=f"it is a whole number from {least} to 2^31 - 1, as positions are 32-bit integers",
-        fix=f"write '{min(max(least, round(value)), LARGEST)}'",
-    )
-    return None
+    return whole(Typer(size_context(params, what), mistakes).constant(expr, what), expr, what, least, mistakes)
 
 
 def check_head(head: ast.Index, indices: tuple[str, ...], why: str, mistakes: Mistakes) -> None:
@@ -52,32 +40,6 @@ def check_head(head: ast.Index, indices: tuple[str, ...], why: str, mistakes: Mi
 def scale(clause: ast.Scale | None, params: Params, mistakes: Mistakes) -> TypedExpr | None:
     """What the logits are multiplied by, if the spec says so."""
     return None if clause is None else Typer(scale_context(params), mistakes).number(clause.value)
-
-
-def gates(clauses: tuple[ast.Gate, ...], params: Params, mistakes: Mistakes) -> tuple[GateSpec, ...]:
-    """Every gate; the second on a target is named ``output_2``."""
-    made: list[GateSpec] = []
-    for clause in clauses:
-        target, granularity = clause.target.id, clause.granularity.id
-        good = known_word(clause.target, ("value", "output"), "gate target", mistakes, ("query", "key"))
-        good &= known_word(clause.granularity, ("element", "head"), "granularity", mistakes, ("shared",))
-        body = Typer(gate_context(params, granularity), mistakes).number(clause.body)
-        if body is None or not good:
-            continue
-        if not body.free:
-            text = mistakes.text(clause.body.span)
-            mistakes.add(
-                codes.GATE_INPUT,
-                f"the gate '{text}' does not depend on the input",
-                clause.body.span,
-                reason="a gate is a function of the layer's input x",
-                fix="use 'linear(x)' in it: 'sigmoid(linear(x))'",
-            )
-            continue
-        before = sum(gate.target == target for gate in made)
-        name = f"{target}_{before + 1}" if before else target
-        made.append(GateSpec(clause.span, name, target, granularity, body))
-    return tuple(made)
 
 
 def indexer(clause: ast.Indexer | None, params: Params, mistakes: Mistakes) -> IndexerSpec | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import sympy
 
 SHAPE: dict[str, Expr] = {name: symbol(name) for name in SHAPE_SYMBOLS}
-L, B, H, HKV, G, D, J, DI = (SHAPE[name] for name in ("L", "B", "H", "Hkv", "G", "D", "J", "dI"))
+L, B, H, HKV, G, D, DV, J, DI = (SHAPE[name] for name in ("L", "B", "H", "Hkv", "G", "D", "Dv", "J", "dI"))
 ITEMSIZE = symbol("itemsize")
 
 Table = Mapping[str, Expr]

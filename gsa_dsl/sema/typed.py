@@ -40,9 +40,12 @@ class Dimension(Typed):
 
 @dataclass(frozen=True, slots=True)
 class Leaf(Typed):
-    """A scalar read from a tensor: the indexer's ``w[t, j]`` or ``b[j]``, or a gate's ``linear(x)`` (name ``z``)."""
+    """A scalar read from a tensor: the indexer's ``w[t, j]`` or ``b[j]``, a gate's ``linear(x)`` (name ``z``) or
+    ``given(NAME)`` (name ``given(NAME)``). ``features``: how many of x a ``linear`` reads, if not all.
+    """
 
     name: str
+    features: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,26 @@ class Ema(Typed):
     init: float
 
 
+LINEAR = "z"
+"""The leaf that ``linear(x)`` is."""
+
 TypedExpr = Const | Dimension | Leaf | Dot | Apply | Reduce | Statistic | Ema
 
 
 @dataclass(frozen=True, slots=True)
-class GateSpec:
-    """A gate: ``target`` (value | output) is multiplied by ``body(z)`` with z per ``granularity`` (element | head).
+class GateTensor:
+    """A tensor that a gate reads: the leaf of its expression, and the key it is passed under at the call."""
 
-    ``name`` is the key of its input: the target, or ``output_2`` for a second gate on the same target.
+    leaf: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """A gate: ``target`` is multiplied by ``body``, whose leaves vary per ``granularity`` (:mod:`gsa_dsl.gate_shapes`).
+
+    ``name``: the target, or ``output_2`` for a second gate on it; the key of its ``linear(x)``. ``features`` of x enter
+    that projection, all if None. ``identity``: the bias at which the gate is 1, if the spec says ``starts identity``.
     """
 
     span: Span
@@ -106,6 +121,19 @@ class GateSpec:
     target: str
     granularity: str
     body: TypedExpr
+    tensors: tuple[GateTensor, ...]
+    features: int | None = None
+    identity: float | None = None
+
+    @property
+    def projects(self) -> bool:
+        """Whether it reads ``linear(x)``."""
+        return any(tensor.leaf == LINEAR for tensor in self.tensors)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of the tensors it is given."""
+        return tuple(tensor.name for tensor in self.tensors if tensor.leaf != LINEAR)
 
 
 @dataclass(frozen=True, slots=True)

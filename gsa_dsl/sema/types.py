@@ -54,8 +54,10 @@ class Typer:
             case ast.Binary():
                 return self._binary(expr)
 
-    def condition(self, expr: ast.Expr) -> TypedExpr | None:
-        """``expr`` as the condition of a ``where``."""
+    def condition(
+        self, expr: ast.Expr, why: str = "where(condition, a, b) chooses by a comparison"
+    ) -> TypedExpr | None:
+        """``expr`` as a condition; ``why`` says what one is needed for."""
         if isinstance(expr, ast.Binary) and OPS[BINARY[expr.op].name].boolean:
             return self.apply(BINARY[expr.op].name, (self.number(expr.left), self.number(expr.right)), expr.span)
         text = self.mistakes.text(expr.span)
@@ -63,7 +65,7 @@ class Typer:
             codes.NOT_A_CONDITION,
             f"'{text}' is a number, not a condition",
             expr.span,
-            reason="where(condition, a, b) chooses by a comparison",
+            reason=why,
             fix=f"compare it: '{text} > 0'",
         )
         return None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gsa_dsl.gate_shapes import gate_axes
 from gsa_dsl.reference.dense import all_scores
 from gsa_dsl.reference.statistics import ema_means
 from gsa_dsl.reference.visible import visible_keys
@@ -93,12 +94,13 @@ def make_inputs(
     heads: int,
     kv_heads: int,
     head_dim: int,
+    value_dim: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     seed: int = 0,
     pattern: str = "normal",
 ) -> Inputs:
-    """Inputs for ``spec``, the same for a seed on every device.
+    """Inputs for ``spec``, the same for a seed on every device; ``value_dim`` is ``head_dim`` unless given.
 
     The indexer's queries and keys lie on a grid on which their dot products are exact in every dtype: a derivative that
     jumps, as that of relu at 0, would otherwise differ by which side rounding puts a product on.
@@ -120,12 +122,12 @@ def make_inputs(
     qkv = {
         "query": draw(batch, heads, length, head_dim),
         "key": draw(batch, kv_heads, length, head_dim),
-        "value": draw(batch, kv_heads, length, head_dim),
+        "value": draw(batch, kv_heads, length, value_dim or head_dim),
     }
-    gates = {}
-    for gate in spec.gates:
-        shape = (batch, kv_heads if gate.target == "value" else heads, length)
-        gates[gate.name] = draw(*shape) if gate.granularity == "head" else draw(*shape, head_dim)
+    sizes = {"batch": batch, "length": length, "heads": heads, "kv_heads": kv_heads}
+    sizes |= {"head_dim": head_dim, "value_dim": value_dim or head_dim}
+    axes = {tensor.name: gate_axes(gate.target, gate.granularity) for gate in spec.gates for tensor in gate.tensors}
+    gates = {name: draw(*(sizes[axis] for axis in of_gate)) for name, of_gate in axes.items()}
     index = {}
     if spec.indexer is not None:
         count, width = spec.indexer.heads, spec.indexer.dim

@@ -16,11 +16,14 @@ class Case:
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int
     pattern: str
     phase: str
 
     def __str__(self) -> str:
         sizes = f"B={self.batch} L={self.length} H={self.heads}/{self.kv_heads} D={self.head_dim}"
+        if self.value_dim != self.head_dim:
+            sizes += f"/{self.value_dim}"
         return f"{sizes} {self.pattern}" if self.phase == "sparse" else f"{sizes} {self.pattern} {self.phase}"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.library import load
 from gsa_dsl.sema.check import check
 from gsa_dsl.sema.typed import CheckedSpec
 
@@ -19,7 +19,7 @@ def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None
     from gsa_dsl.frontend.parser import parse
 
     text = os.fspath(path_or_text)
-    source = Source("<string>", text) if "{" in text else Source(text, Path(text).read_text(encoding="utf-8"))
+    source = Source("<string>", text) if "{" in text else load(text)
     return check(parse(source), params or {})
 
 

@@ -1,6 +1,6 @@
 """Hypothesis strategies: random specs of the language, as text, and random shapes. Needs the ``hypothesis`` package.
 
-``specs()`` composes what the language offers: what a query sees, gates of either kind, score expressions, constant and
+``specs()`` composes what the language offers: what a query sees, gates of every kind, score expressions, constant and
 adaptive budgets, forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that
 short inputs exceed them. ``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups
 of heads.
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from gsa_dsl.gate_shapes import GRANULARITIES, TARGETS
+
 _GATES = (
     "sigmoid(linear(x))",
     "2 * sigmoid(linear(x))",
@@ -26,7 +28,11 @@ _GATES = (
     "1 + 0.5 * softplus(linear(x))",
     "clamp(linear(x), -1, 1)",
     "where(linear(x) > 0, linear(x), 0.1 * linear(x))",
+    "sigmoid(linear(x, features = 4) + given(mask{n}))",
+    "given(mask{n}) * tanh(given(mask{n}_late))",
 )
+_REACH_ONE = frozenset({"2 * sigmoid(linear(x))", "silu(linear(x))", "relu(linear(x) + 1)", "clamp(linear(x), -1, 1)"})
+
 _DOT = "q[t, j] . k[s]"
 _PAIR_SCORES = (
     f"sigmoid({_DOT} / sqrt(dim))",
@@ -60,6 +66,7 @@ class Shape:
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int
 
 
 @st.composite
@@ -69,16 +76,18 @@ def shapes(draw: DrawFn, *, longest: int = 70) -> Shape:
     length = draw(st.one_of(st.sampled_from(edges), st.integers(1, longest)))
     kv_heads, group = draw(st.sampled_from(((1, 1), (2, 1), (1, 4), (2, 2), (1, 3))))
     head_dim = draw(st.sampled_from((16, 8, 24, 32)))
-    return Shape(draw(st.integers(1, 2)), length, kv_heads * group, kv_heads, head_dim)
+    value_dim = draw(st.sampled_from((head_dim, head_dim, 16, 40)))
+    return Shape(draw(st.integers(1, 2)), length, kv_heads * group, kv_heads, head_dim, value_dim)
 
 
 @st.composite
 def gates(draw: DrawFn) -> str:
     """No, one or several gate clauses."""
     clauses = []
-    for target in draw(st.lists(st.sampled_from(("value", "output")), max_size=3)):
-        body = draw(st.sampled_from(_GATES))
-        clauses.append(f"  gate {target} = {body}  per {draw(st.sampled_from(('element', 'head')))}")
+    for n, target in enumerate(draw(st.lists(st.sampled_from(TARGETS), max_size=3))):
+        body = draw(st.sampled_from(_GATES)).format(n=n)
+        starts = "  starts identity" if draw(st.booleans()) and body in _REACH_ONE else ""
+        clauses.append(f"  gate {target} = {body}  per {draw(st.sampled_from(GRANULARITIES))}{starts}")
     return "\n".join(clauses)
 
 

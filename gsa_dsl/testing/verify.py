@@ -25,7 +25,7 @@ from gsa_dsl.testing.specs import load_spec, most_keys, small_params
 from gsa_dsl.testing.tolerance import deviation, score_error
 
 Shape = tuple[int, int]
-HeadShape = tuple[int, int, int]
+HeadShape = tuple[int, int, int] | tuple[int, int, int, int]
 Progress = Callable[[str], None]
 
 _SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (1, 37), (2, 53))
@@ -114,7 +114,7 @@ def verify_spec(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Compile a spec for several (heads, kv_heads, head_dim) and :func:`verify` each.
+    """Compile a spec for several (heads, kv_heads, head_dim), or with a value_dim too, and :func:`verify` each.
 
     ``params`` default to the spec's own, scaled down so that the shapes exceed the budget (``small_params``);
     ``config`` is handed to ``gsa_dsl.compile``. Raises SpecError for a wrong spec.
@@ -123,12 +123,13 @@ def verify_spec(
 
     spec = load_spec(path_or_text)
     reports = []
-    for heads, kv_heads, head_dim in head_shapes or _default_heads(backend):
+    for heads, kv_heads, head_dim, *value_dim in head_shapes or _default_heads(backend):
         compiled = gsa_dsl.compile(
             path_or_text,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
+            value_dim=value_dim[0] if value_dim else None,
             backend=backend,
             config=config,
             params=params if params is not None else small_params(spec),
@@ -156,7 +157,7 @@ def _default_heads(backend: str) -> tuple[HeadShape, ...]:
 
 def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str]) -> Iterator[Case]:
     recipe, spec = compiled.recipe, compiled.spec
-    heads = (recipe["heads"], recipe["kv_heads"] or recipe["heads"], recipe["head_dim"])
+    heads = (recipe["heads"], recipe["kv_heads"] or recipe["heads"], recipe["head_dim"], recipe["value_dim"])
     busiest = max(shapes, key=lambda shape: shape[1] if shape[1] <= 1024 else -shape[1])
     for batch, length in shapes:
         here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
@@ -195,13 +196,14 @@ class _Run:
             heads=case.heads,
             kv_heads=case.kv_heads,
             head_dim=case.head_dim,
+            value_dim=case.value_dim,
             dtype=dtype,
             device=device,
             seed=seed,
             pattern=case.pattern,
         ).requires_grad_()
         generator = torch.Generator().manual_seed(seed + 1)
-        shape = (case.batch, case.heads, case.length, case.head_dim)
+        shape = (case.batch, case.heads, case.length, case.value_dim)
         self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
         with torch.no_grad():
             self.free = self._reference(self.inputs, torch.float64)

@@ -60,6 +60,7 @@ def test_json(gsa: Gsa) -> None:
         "heads": 4,
         "kv_heads": 2,
         "head_dim": 16,
+        "value_dim": 16,
         "params": {"k": 5},
     }
 

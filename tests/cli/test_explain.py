@@ -33,7 +33,7 @@ def test_the_cost_of_dense_attention_is_what_one_counts(gsa: Gsa) -> None:
     assert attention["flops"] == 3 * 4 * pairs * 8 * 2 * 2
     assert attention["selected"] == 100
     assert data["total"] == data["dense"]
-    assert data["sizes"] == {"length": 100, "batch": 3, "heads": 4, "kv_heads": 2, "head_dim": 8}
+    assert data["sizes"] == {"length": 100, "batch": 3, "heads": 4, "kv_heads": 2, "head_dim": 8, "value_dim": 8}
 
 
 def test_rows_add_up_to_the_total(gsa: Gsa) -> None:

@@ -73,7 +73,7 @@ def test_a_kernel_that_is_off_fails(gsa: Gsa, monkeypatch: pytest.MonkeyPatch, a
 
 
 def test_every_failure_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    case = Case(1, 8, 2, 1, 16, "normal", "sparse")
+    case = Case(1, 8, 2, 1, 16, 16, "normal", "sparse")
     rows = tuple(Row(case, "output", error, 1e-6, error < 1e-6) for error in (1e-7, 0.5, float("inf")))
     print_report(VerifyReport("x", "torch", "cpu", "float32", 0, rows), {})
     shown = capsys.readouterr()

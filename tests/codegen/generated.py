@@ -8,6 +8,7 @@ from pathlib import Path
 from gsa_dsl.codegen.emit import emit_torch, emit_triton
 from gsa_dsl.compiler import plan_of
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend.library import bare_names, load
 from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import KernelConfig
 
@@ -18,6 +19,7 @@ PARAMS: dict[str, dict[str, int]] = {
     "gated": {},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
     "packed": {"k_base": 8, "k_min": 2, "k_max": 12, "recent": 3},
+    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
     "sliding_sink": {"window": 8, "sinks": 2},
     "sparse_only": {"k": 5, "recent": 3},
     "top_p": {"k_max": 12, "recent": 3},
@@ -31,12 +33,12 @@ SMALL_TILES = KernelConfig(
 
 
 def example(name: str) -> Source:
-    """The text of an example."""
-    return Source(f"{name}.gsa", (ROOT / "examples" / f"{name}.gsa").read_text(encoding="utf-8"))
+    """An example, with the one it extends."""
+    return bare_names(load(ROOT / "examples" / f"{name}.gsa"))
 
 
 @cache
-def plan_of_example(name: str, shape: tuple[int, int, int] = SHAPE, config: KernelConfig | None = None) -> Plan:
+def plan_of_example(name: str, shape: tuple[int, ...] = SHAPE, config: KernelConfig | None = None) -> Plan:
     """The plan of an example with small parameters."""
     return plan_of(example(name), PARAMS[name], shape, config)
 

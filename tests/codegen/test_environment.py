@@ -22,8 +22,8 @@ TEMPLATES = sorted(path.relative_to(templates_dir()).as_posix() for path in temp
 def contexts() -> list[tuple[str, dict[str, Any]]]:
     """Each module template with what the compiler gives it, for every example."""
     made: list[tuple[str, dict[str, Any]]] = []
-    for name in EXAMPLES:
-        plan = plan_of_example(name)
+    plans = [plan_of_example(name) for name in EXAMPLES]
+    for plan in (*plans, plan_of_example("gsa", (4, 2, 16, 40))):
         given = emit._context(plan)
         made.append(("module.py.jinja", {**given, "hooks": hooks(plan), "library": []}))
         made.append(("eager.py.jinja", {**given, "hooks": hooks(plan, TORCH)}))

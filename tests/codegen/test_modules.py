@@ -47,12 +47,13 @@ def test_generating_again_gives_the_same_text(name: str, dialect: str) -> None:
 
 @modules
 def test_every_marker_quotes_an_existing_line_of_the_spec(name: str, dialect: str) -> None:
-    spec = example(name).text.splitlines()
+    source = example(name)
+    specs = {one.name: one.text.splitlines() for one in (source, source.base) if one is not None}
     marks = [found.groups() for line in module_text(name, dialect).splitlines() if (found := MARK.fullmatch(line))]
     assert marks
     for file, number, quoted in marks:
-        assert file == f"{name}.gsa"
-        assert spec[int(number) - 1].split("#")[0].strip() == quoted
+        assert specs[file][int(number) - 1].split("#")[0].strip() == quoted
+    assert {file for file, _, _ in marks} == set(specs)
 
 
 @modules
@@ -74,7 +75,7 @@ def test_code_stands_below_the_line_it_comes_from(name: str, dialect: str) -> No
 
 def _maths_of_the_spec(function: str) -> bool:
     return bool(
-        re.fullmatch(r"(value_gate|output_gate|score_term\d+|score_outer)(_grad)?|budget|ema\d+_input", function)
+        re.fullmatch(r"((query|key|value|output)_gate|score_term\d+|score_outer)(_grad)?|budget|ema\d+_input", function)
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import gsa_dsl
 from gsa_dsl.cli import main
 from gsa_dsl.diagnostics import Source, SpecError
+from gsa_dsl.frontend.library import load
 from gsa_dsl.frontend.parser import parse
 from gsa_dsl.ops import FUNCTIONS
 from gsa_dsl.sema.check import check
@@ -41,6 +42,13 @@ def test_there_is_something_to_test() -> None:
 @pytest.mark.parametrize("block", GOOD, ids=str)
 def test_a_shown_spec_is_good(block: Block) -> None:
     assert check(parse(Source(str(block), block.text))).name
+
+
+@pytest.mark.parametrize("block", blocks(*PAGES, role="beside the examples"), ids=str)
+def test_a_shown_spec_that_extends_an_example_is_good(block: Block, workplace: Path) -> None:
+    path = workplace / "examples" / "shown.gsa"
+    path.write_text(block.text, encoding="utf-8")
+    assert check(parse(load(path))).causal
 
 
 @pytest.mark.parametrize("number", range(0, len(REFUSED), 2), ids=lambda number: str(REFUSED[number]))

@@ -20,7 +20,7 @@ from gsa_dsl.testing.report import Case, Row, VerifyReport
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "run_demo.py"
 GOOD = VerifyReport(
-    "gsa", "interpret", "cpu", "float32", 0, (Row(Case(1, 8, 4, 2, 16, "normal", "sparse"), "output", 0, 1, True),)
+    "gsa", "interpret", "cpu", "float32", 0, (Row(Case(1, 8, 4, 2, 16, 16, "normal", "sparse"), "output", 0, 1, True),)
 )
 BAD = dataclasses.replace(GOOD, rows=(dataclasses.replace(GOOD.rows[0], error=2.0, ok=False),))
 FALLING, FLAT = [5.0] * 10 + [2.0] * 10, [5.0] * 20

@@ -18,13 +18,18 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.gsa"))
 
 EVERY_CLAUSE = """\
 # Every clause and every kind of expression; the meaning is nonsense, the syntax is not.
-attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) {
+attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) extends base {
   causal
   full
   documents
   scale 1 / sqrt(head_dim)   # é 注意
   gate value  = sigmoid(2 * linear(x) - 1)  per head
   gate output = where(linear(x) <= 0, 0, linear(x) ^ 2)  per element
+  gate query  = 2 * sigmoid(linear(x, features = 8) + given(mask))  per shared  starts identity
+  without gate key
+  without bound memory
+  without assert score
+  without scale  without indexer  without budget  without select  without always  without train  without require
   indexer {
     heads 4  dim 64  keys shared
     score[t, s] = sum(j) sigmoid(w[t, j]) * (q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -37,6 +42,7 @@ attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) {
   bound selected <= k
   assert score in (-inf, J]
   assert budget in [1, k)
+  require low <= k * tiny
 }
 """
 

@@ -23,6 +23,7 @@ PARAMS: dict[str, dict[str, int]] = {
     "gsa": {"k_base": 256, "k_min": 64, "k_max": 512},
     "packed": {"k_base": 256, "k_min": 64, "k_max": 512, "recent": 64},
     "top_p": {"k_max": 512, "recent": 64},
+    "gsa_small": {"k_base": 256, "k_min": 64, "k_max": 512},
 }
 SHAPES = ((2, 1), (2, 129), (1, 1000), (1, 4096 + 37))
 DTYPES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
@@ -32,12 +33,15 @@ def test_every_example_has_parameters_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.gsa")} == set(PARAMS)
 
 
-def compiled(name: str, heads: int, kv_heads: int, head_dim: int) -> gsa_dsl.CompiledAttention:
+def compiled(
+    name: str, heads: int, kv_heads: int, head_dim: int, value_dim: int | None = None
+) -> gsa_dsl.CompiledAttention:
     return gsa_dsl.compile(
         EXAMPLES / f"{name}.gsa",
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
+        value_dim=value_dim,
         backend="triton",
         params=PARAMS[name],
     )
@@ -56,6 +60,36 @@ def test_examples_agree_with_the_reference(name: str, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize("name", ["dense", "gsa"])
 def test_other_heads_agree_with_the_reference(name: str, heads: tuple[int, int, int], dtype: torch.dtype) -> None:
     report = verify(compiled(name, *heads), shapes=((1, 129), (1, 1000)), dtype=dtype, patterns=("normal", "hot_key"))
+    assert report.ok, str(report)
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    "heads",
+    [(4, 4, 16), (8, 2, 31), (16, 1, 96), (64, 1, 128), (64, 1, 256), (8, 2, 192, 128), (8, 2, 64, 128)],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["sliding_sink", "gsa_small"])
+def test_every_group_and_width_agrees_with_the_reference(name: str, heads: tuple[int, ...], dtype: torch.dtype) -> None:
+    report = verify(compiled(name, *heads), shapes=((1, 129), (1, 700)), dtype=dtype, patterns=("normal",))
+    assert report.ok, str(report)
+
+
+GATES = """attention gates {{ causal
+  gate query  = 2 * sigmoid(linear(x)) per {0}
+  gate key    = sigmoid(linear(x) + given(mask)) per {0}
+  gate value  = tanh(linear(x)) per {0}
+  gate output = sigmoid(linear(x)) per {0}
+  gate output = silu(given(late)) per element
+}}"""
+
+
+@DTYPES
+@pytest.mark.parametrize("granularity", ["element", "head", "shared"])
+def test_every_gate_agrees_with_the_reference(granularity: str, dtype: torch.dtype) -> None:
+    text = GATES.format(granularity)
+    attention = gsa_dsl.compile(text, heads=8, kv_heads=2, head_dim=64, value_dim=80, backend="triton")
+    report = verify(attention, shapes=((2, 1), (2, 129), (1, 1000)), dtype=dtype, patterns=("normal", "large"))
     assert report.ok, str(report)
 
 
@@ -107,7 +141,7 @@ def repeated(x: Inputs, length: int) -> Inputs:
         if name == "index.b":
             longer[name] = tensor.detach().clone()
             continue
-        axis = 1 if name == "index.k" else 2
+        axis = 1 if name == "index.k" or tensor.dim() == 2 else 2  # a shared gate's has no heads
         sizes = [1] * tensor.dim()
         sizes[axis] = length // tensor.shape[axis]
         longer[name] = tensor.detach().repeat(sizes)

@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 
+from gsa_dsl.frontend.parser import parse
 from gsa_dsl.ir.lower import lower
 from gsa_dsl.ir.nodes import ONE, Const, Input, Scalar, apply, inputs, rebuild
 from gsa_dsl.ir.plan import GateInput, HeadShape, Plan
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.passes.derivative import derivative
+from gsa_dsl.sema.check import check
 from gsa_dsl.testing.specs import load_spec
 from tests.codegen.generated import EXAMPLES, PARAMS, example, plan_of_example
 from tests.passes.expressions import evaluate
@@ -145,10 +147,11 @@ def test_a_constant_budget_is_a_number_rounded_down() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_origins_quote_the_spec(name: str) -> None:
     plan, source = plan_of_example(name), example(name)
-    parts = (plan.value_gate, plan.output_gate, plan.score, plan.budget)
+    lines = {one.name: one.text.splitlines() for one in (source, source.base) if one is not None}
+    parts = (*plan.gates, plan.score, plan.budget)
     origins = [plan.origin, plan.train_origin, plan.forced_origin, *(part.origin for part in parts if part is not None)]
     for origin in filter(None, origins):
-        line = source.text.splitlines()[origin.line - 1]
+        line = lines[origin.file][origin.line - 1]
         assert origin.text
         assert line.split("#")[0].strip() == origin.text
     assert plan.origin.text.startswith(f"attention {name}")
@@ -156,7 +159,7 @@ def test_origins_quote_the_spec(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_plan_is_a_function_of_its_inputs(name: str) -> None:
-    spec = load_spec(example(name).text, PARAMS[name])
+    spec = check(parse(example(name)), PARAMS[name])
     assert lower(spec, SHAPE) == lower(spec, SHAPE)
     assert hash(lower(spec, SHAPE)) == hash(lower(spec, SHAPE))
     assert lower(spec, SHAPE) != lower(spec, HeadShape(8, 2, 32))

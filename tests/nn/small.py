@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, int]] = {
     "sparse_only": {"k": 5, "recent": 3},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
     "top_p": {"k_max": 12, "recent": 3},
+    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
 }
 HEADS, KV_HEADS, HEAD_DIM, D_MODEL = 4, 2, 8, 24
 

@@ -27,6 +27,7 @@ def test_every_generated_spec_checks_and_its_reference_is_finite(text: str, shap
         heads=shape.heads,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
+        value_dim=shape.value_dim,
         dtype=torch.float64,
     ).requires_grad_()
     result = reference(spec, inputs.query, inputs.key, inputs.value, **inputs.keywords())
@@ -53,6 +54,7 @@ def test_a_compiled_random_spec_means_what_the_reference_says(
             heads=shape.heads,
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
+            value_dim=shape.value_dim,
             backend=backend,
             cache_dir=cache,
         )

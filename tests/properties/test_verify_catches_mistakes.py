@@ -64,7 +64,7 @@ class Fake:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        return {"heads": 4, "kv_heads": 2, "head_dim": 8}
+        return {"heads": 4, "kv_heads": 2, "head_dim": 8, "value_dim": 8}
 
     def __call__(
         self,

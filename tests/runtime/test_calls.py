@@ -12,8 +12,8 @@ from torch import Tensor
 import gsa_dsl
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.testing.inputs import Inputs, make_inputs
-from gsa_dsl.testing.poison import PoisonedMemory
 from tests.codegen.generated import EXAMPLES, PARAMS, ROOT
+from tests.runtime.agreement import agree
 
 # A small indexer: the examples' own are wide, and the interpreter slow.
 SPARSE = """attention sparse { causal
@@ -32,6 +32,7 @@ WINDOW = "attention window { causal\n always first 2, last 5 }"
 TILES = KernelConfig(tile=4, block_keys=16, backward_keys=16, score_rows=16, score_keys=16, strip=1, scan_keys=32)
 SHAPE = {"heads": 4, "kv_heads": 2, "head_dim": 16}
 LENGTH = 27
+GROUPS = [(8, 1, 16), (16, 1, 31), (64, 1, 16), (12, 2, 96), (8, 2, 24)]
 Compile = Callable[..., gsa_dsl.CompiledAttention]
 
 
@@ -50,44 +51,6 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def inputs_of(attention: gsa_dsl.CompiledAttention, length: int = LENGTH, **options: Any) -> Inputs:
     sizes = {name: attention.recipe[name] for name in SHAPE}
     return make_inputs(attention.spec, **({"batch": 2, "length": length} | sizes | options))
-
-
-def agree(attention: gsa_dsl.CompiledAttention, x: Inputs, tolerance: float = 2e-5, **options: Any) -> gsa_dsl.Aux:
-    """Output, what comes with it and every gradient are those of the reference; returns what came with it."""
-    x.requires_grad_()
-    with PoisonedMemory():
-        output, aux = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True, **options)
-        cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(7)).to(output.dtype)
-        _backward(output, aux.indexer_loss, cotangent)
-    got = x.gradients()
-    x.zero_grad()
-    exact = attention.reference(x.query, x.key, x.value, **x.keywords(), **options)
-    _backward(exact.output, exact.indexer_loss, cotangent.double())
-    pairs = {"output": (output, exact.output), "lse": (aux.lse, exact.lse)}
-    pairs |= {f"gradient of {name}": (gradient, x.gradients()[name]) for name, gradient in got.items()}
-    if exact.indexer_loss is not None:
-        assert aux.indexer_loss is not None
-        pairs["loss"] = (aux.indexer_loss, exact.indexer_loss)
-    for name, (one, other) in pairs.items():
-        scale = other.detach().double().nan_to_num(posinf=0, neginf=0).abs().amax().clamp(min=1e-3).item()
-        torch.testing.assert_close(
-            one.double(),
-            other.double(),
-            rtol=0,
-            atol=tolerance * max(scale, 1.0),
-            msg=lambda m, name=name: f"{name}: {m}",
-        )
-        assert other.abs().sum() > 0 or x.query.shape[2] == 1  # alone, a key gets no gradient
-    if aux.selection is not None:
-        assert torch.equal(aux.selection.mask(), exact.selected)
-    return aux
-
-
-def _backward(output: Tensor, loss: Tensor | None, cotangent: Tensor) -> None:
-    if loss is None:
-        torch.autograd.backward(output, cotangent)
-    else:
-        torch.autograd.backward([output, loss], [cotangent, loss.new_tensor(0.7)])
 
 
 @pytest.mark.parametrize("text", [SPARSE, DENSE, WINDOW], ids=["sparse", "dense", "window"])
@@ -253,7 +216,7 @@ def test_any_layout_of_memory(compiled: Compile, text: str, layout: Callable[[In
 
 @pytest.mark.parametrize(
     "shape",
-    [(6, 1, 16), (6, 2, 16), (1, 1, 16), (2, 2, 80), (2, 1, 31), (1, 1, 1), (3, 3, 48), (1, 1, 256)],
+    [(6, 1, 16), (6, 2, 16), (1, 1, 16), (2, 2, 80), (2, 1, 31), (1, 1, 1), (3, 3, 48), (1, 1, 256), *GROUPS],
     ids=lambda shape: "x".join(map(str, shape)),
 )
 @pytest.mark.parametrize("text", [SPARSE, WINDOW], ids=["sparse", "window"])

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from gsa_dsl.compiler import generate
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.ir.plan import HeadShape
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.passes.schedule import default_config
 from gsa_dsl.runtime.loader import load_module, write_atomically
 from gsa_dsl.runtime.targets import SHARED_LIMIT, TARGETS, KernelReport, compile_for
 from tests.codegen.generated import EXAMPLES, PARAMS, example
@@ -17,6 +20,8 @@ SMALL = KernelConfig(
     tile=8, block_keys=32, backward_keys=32, score_rows=32, score_keys=32, strip=2, scan_keys=128, list_keys=64
 )
 ATTENTION = ("attend_fwd_kernel", "attend_bwd_query_kernel", "attend_bwd_key_kernel")
+# gsa_small has gsa's kernels and gates, which are compiled below.
+OTHER_EXAMPLES = [name for name in EXAMPLES if name != "gsa_small"]
 MATRIX = {"sm_80": {"mma"}, "sm_90": {"wgmma", "mma"}, "sm_100": {"tcgen05", "mma"}, "gfx942": {"mfma"}}
 
 
@@ -37,7 +42,7 @@ def own_triton_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", OTHER_EXAMPLES)
 def test_every_kernel_compiles_and_fits(name: str, target: str, tmp_path: Path) -> None:
     found = reports(tmp_path, name, target, (8, 2, 64), SMALL)
     assert len({(report.kernel, report.variant) for report in found}) == len(found)
@@ -69,6 +74,50 @@ def test_at_full_size_hopper_uses_its_wide_matrix_instruction(name: str, tmp_pat
 @pytest.mark.parametrize("target", ["sm_80", "sm_100", "gfx942"])
 def test_the_default_tiles_fit_elsewhere_too(target: str, tmp_path: Path) -> None:
     assert not [report for report in reports(tmp_path, "dense", target, (64, 4, 128), None) if not report.fits]
+
+
+GATED = """attention gated {
+  causal
+  gate query  = 2 * sigmoid(linear(x)) per head
+  gate key    = sigmoid(linear(x) + given(mask)) per shared
+  gate value  = tanh(linear(x)) per element
+  gate output = sigmoid(linear(x)) per shared
+  always first 4, last 128
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_gates_and_wide_values_compile_and_fit(target: str, tmp_path: Path) -> None:
+    path = tmp_path / "gated.py"
+    write_atomically(path, generate(Source("gated.gsa", GATED), {}, (8, 2, 192, 128), None, "triton"))
+    found = list(compile_for(load_module(path), target))
+    gates = {f"{gate}_gate_{way}_kernel" for gate in ("query", "key", "value") for way in ("fwd", "bwd")}
+    assert gates <= {report.kernel for report in found}
+    assert not [report for report in found if not report.fits]
+
+
+WIDE = [
+    ((64, 1, 256), "sm_80", None),
+    ((64, 1, 128), "sm_90", None),
+    ((64, 1, 128), "gfx942", None),
+    ((6, 1, 96), "sm_100", None),
+    ((16, 1, 192, 128), "sm_80", None),
+    ((64, 1, 256), "sm_90", 4),
+    ((16, 1, 80), "sm_80", 4),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "target", "itemsize"), WIDE, ids=str)
+def test_default_tiles_fit_wide_groups_and_heads(
+    shape: tuple[int, ...], target: str, itemsize: int | None, tmp_path: Path
+) -> None:
+    config = None if itemsize is None else default_config(HeadShape(*shape), listed=False, itemsize=itemsize)
+    path = tmp_path / "dense.py"
+    write_atomically(path, generate(example("dense"), {}, shape, config, "triton"))
+    found = list(compile_for(load_module(path), target, "bf16" if itemsize is None else "fp32"))
+    assert not [report for report in found if not report.fits]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ META: dict[str, Any] = {
     "heads": H,
     "kv_heads": HKV,
     "head_dim": D,
+    "value_dim": D,
     "gates": [
         {"name": "value", "target": "value", "granularity": "head"},
         {"name": "output", "target": "output", "granularity": "element"},
@@ -169,14 +170,14 @@ WRONG: list[tuple[str, dict[str, Any], Change, str]] = [
         "gate per head",
         META,
         put("gates", value=zeros(B, HKV, L, D)),
-        "gates['value'] has shape [2, 2, 8, 16], expected [2, 2, 8]: [batch, heads, length] (a gate per head)",
+        "gates['value'] has shape [2, 2, 8, 16], expected [2, 2, 8]: [batch, kv_heads, length] (a gate per head)",
     ),
     (
         "gate per element",
         META,
         put("gates", output=zeros(B, HKV, L, D)),
         "gates['output'] has shape [2, 2, 8, 16], expected [2, 4, 8, 16]: "
-        "[batch, heads, length, head_dim] (a gate per element)",
+        "[batch, heads, length, value_dim] (a gate per element)",
     ),
     (
         "gate dtype",

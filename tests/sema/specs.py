@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gsa_dsl.diagnostics import Diagnostic, Source, SpecError
+from gsa_dsl.frontend.library import load
 from gsa_dsl.frontend.parser import parse
 from gsa_dsl.sema.check import check
 from gsa_dsl.sema.typed import CheckedSpec
@@ -29,6 +30,11 @@ def with_budget(budget: str, *clauses: str, params: str = "(k_base = 2048, k_min
 
 def checked(text: str, **params: int | float) -> CheckedSpec:
     return check(parse(Source("small.gsa", text)), params)
+
+
+def example(path: Path) -> CheckedSpec:
+    """An example, with what it extends."""
+    return check(parse(load(path)))
 
 
 def refused(text: str, **params: int | float) -> tuple[Diagnostic, ...]:

@@ -18,7 +18,7 @@ from gsa_dsl.frontend import ast
 from gsa_dsl.sema.check import check
 from gsa_dsl.sema.interval import Interval
 from gsa_dsl.sema.typed import CheckedSpec, Const, Forced
-from tests.sema.specs import EXAMPLES, attention, checked, indexer, quoted, refused, with_budget
+from tests.sema.specs import EXAMPLES, attention, checked, example, indexer, quoted, refused, with_budget
 
 GSA = next(path for path in EXAMPLES if path.stem == "gsa")
 
@@ -41,7 +41,7 @@ def meaning(value: object) -> Hashable:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_accepted(path: Path) -> None:
-    spec = checked(path.read_text())
+    spec = example(path)
     assert spec.name == path.stem
     assert spec.causal
 

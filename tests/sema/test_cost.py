@@ -14,7 +14,7 @@ from gsa_dsl.sema.cost import CostTable, cost
 from gsa_dsl.sema.formulas import KL_FLOPS, KL_GRADIENT_FLOPS, PROBABILITY_FLOPS, RADIX_PASSES, SOFTMAX_FLOPS
 from gsa_dsl.sema.symbols import budget_formula, parameters
 from gsa_dsl.sema.typed import CheckedSpec, TypedExpr
-from tests.sema.specs import EXAMPLES, attention, checked, indexer, with_budget
+from tests.sema.specs import EXAMPLES, attention, checked, example, indexer, with_budget
 
 L, B, H, HKV, D = 7, 2, 6, 2, 5
 SCORES = [
@@ -214,7 +214,7 @@ def test_selection_reads_every_score_once_a_pass() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_total_is_the_sum(path: Path) -> None:
-    table = cost(checked(path.read_text()))
+    table = cost(example(path))
     *rows, total = table.evaluate(L, H, HKV, D, B=B)
     for name in ("flops", "bytes", "memory"):
         assert getattr(total, name) == pytest.approx(sum(getattr(row, name) for row in rows), rel=1e-12)
