@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gsa_dsl.cli.status import Misuse
 from gsa_dsl.diagnostics import Source
-from gsa_dsl.frontend import library
+from gsa_dsl.frontend import library, sources
 from gsa_dsl.runtime import loader
 
 

@@ -40,6 +40,8 @@ class Rule:
 _PLAIN = Rule()
 RULES: dict[type[ast.Node], Rule] = {
     ast.Causal: _PLAIN,
+    ast.Full: _PLAIN,
+    ast.Documents: _PLAIN,
     ast.Scale: _PLAIN,
     ast.Gate: Rule(columns=(("=", 1), ("per", 2), ("starts", 2))),
     ast.Indexer: Rule(block=True),
@@ -51,6 +53,8 @@ RULES: dict[type[ast.Node], Rule] = {
     ast.Train: _PLAIN,
     ast.Bound: Rule(columns=(("<=", 1),)),
     ast.Assert: _PLAIN,
+    ast.Require: _PLAIN,
+    ast.Without: _PLAIN,
 }
 
 

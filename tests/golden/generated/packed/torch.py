@@ -17,6 +17,7 @@ META = {
     "heads": 4,
     "kv_heads": 2,
     "head_dim": 16,
+    "value_dim": 16,
     "gates": [{"name": "output", "target": "output", "granularity": "head"}],
     "index": {"heads": 4, "dim": 64, "tensors": ["q", "k", "w", "b"]},
     "budget_most": 12,

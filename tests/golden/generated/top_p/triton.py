@@ -18,6 +18,7 @@ META = {
     "heads": 4,
     "kv_heads": 2,
     "head_dim": 16,
+    "value_dim": 16,
     "gates": [],
     "index": {"heads": 4, "dim": 64, "tensors": ["q", "k", "w"]},
     "budget_most": 12,
