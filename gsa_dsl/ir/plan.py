@@ -103,6 +103,7 @@ class Plan:
     origin: Origin
     forced_origin: Origin | None
     config: KernelConfig
+    config_origin: str | None = None
 
     @property
     def listed(self) -> bool:
