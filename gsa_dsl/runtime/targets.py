@@ -39,8 +39,8 @@ _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
-    """What the compiler says of one kernel: bytes of shared memory, matrix instructions, registers a thread and bytes of
-    local memory it uses beside them (both 0 where the tool that reads them is not there).
+    """What the compiler says of one kernel: bytes of shared memory, matrix instructions, registers a thread and the
+    bytes of local memory beside them (both 0 where the tool that reads them is not there).
     """
 
     kernel: str

@@ -78,8 +78,9 @@ def verify(
 
     ``shapes`` are (batch, length) pairs; by default one position, short, odd, and beyond the budget where that is
     within reach. Random inputs are tried at each, the other ``patterns`` at one; ``phases`` are those of a call.
-    ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU. ``progress`` is told the name of each
-    case. Mistakes are reported, not raised; what the compiled attention itself raises passes through.
+    ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU.
+    ``progress`` is told the name of each case. Mistakes are reported, not raised; what the compiled attention itself
+    raises passes through.
     """
     on_triton = compiled.backend == "triton"
     dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)

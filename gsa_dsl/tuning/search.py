@@ -280,7 +280,7 @@ class _Search:
             self._compare([self.space.base, winner, *sizes])
 
     def _compare(self, configs: Sequence[KernelConfig]) -> None:
-        """Times of whole calls of as many configurations as fit, the default first; they take an earlier one's place."""
+        """Times of whole calls of as many configurations as fit, the default first; earlier ones are forgotten."""
         length, until = self.lengths[-1], self.begun + self.seconds
         self._check(configs, until)
         good = [config for config in dict.fromkeys(configs) if config in self.good]

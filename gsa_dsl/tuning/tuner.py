@@ -247,7 +247,12 @@ def rungs(length: int) -> tuple[int, ...]:
 
 def default_checkers() -> int:
     """How many processes compile side by side: a core is left for the parent, one for the child that takes times."""
-    return max(1, min(12, len(os.sched_getaffinity(0)) - 2))
+    return max(1, min(12, cores() - 2))
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _job(subject: Subject, overlap: float | None, folder: str) -> Job:
