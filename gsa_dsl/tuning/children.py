@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -18,6 +19,8 @@ from typing import Any
 from gsa_dsl.tuning.job import Failure, Job
 
 GPU_BENCH = "gsa_dsl.tuning.measure:Bench"
+STARTING = 120.0
+"""Seconds for a child to import torch and to have the GPU ready; a busy machine takes its time."""
 
 
 class Child:
@@ -30,13 +33,16 @@ class Child:
         self._said: Any = None
         self._buffer = b""
 
-    def ask(self, request: Mapping[str, Any], until: float) -> dict[str, Any] | Failure:
-        """The child's answer; a Failure if it fails, dies, or has not answered by the monotonic time ``until``."""
+    def ask(self, request: Mapping[str, Any], until: float, patience: float = math.inf) -> dict[str, Any] | Failure:
+        """The child's answer, or a Failure: it fails, dies, or takes more than ``patience`` seconds once it has begun.
+
+        At the monotonic time ``until`` there is no time left, which says nothing of the request.
+        """
         if self._process is None:
             started = self._start(until)
             if isinstance(started, Failure):
                 return started
-        return self._exchange(request, until)
+        return self._exchange(request, until, patience)
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -65,26 +71,29 @@ class Child:
             env=self._environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,
         )
-        answer = self._exchange(self._job.to_json(), until)
+        answer = self._exchange(self._job.to_json(), until, STARTING)
         if isinstance(answer, Failure):
             self.close()
             return answer
         return None
 
-    def _exchange(self, request: Mapping[str, Any], until: float) -> dict[str, Any] | Failure:
+    def _exchange(self, request: Mapping[str, Any], until: float, patience: float) -> dict[str, Any] | Failure:
+        limit = min(until, time.monotonic() + patience)
         process = self._process
         assert process is not None
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            line = self._line(until)
+            line = self._line(limit)
         except (BrokenPipeError, EOFError, ValueError):
             # ValueError: another thread closed the child, and its pipes.
             return self._died(process)
         except TimeoutError:
             self.close()
-            return Failure("hung", "no answer in time")
+            return (
+                Failure("no time", "not finished") if limit >= until else Failure("hung", f"silent for {patience:g} s")
+            )
         answer: dict[str, Any] = json.loads(line)
         return Failure(**answer["failure"]) if "failure" in answer else answer
 
@@ -130,7 +139,7 @@ class Crew:
     ) -> list[dict[str, Any] | Failure]:
         """Answers in the order of ``requests``; what is not begun by ``until`` is a Failure of kind 'no time'.
 
-        A child has ``patience`` seconds for an answer, and never longer than ``until``.
+        ``patience`` is that of :meth:`Child.ask`.
         """
         answers: list[dict[str, Any] | Failure] = [Failure("no time", "not begun") for _ in requests]
         waiting = iter(range(len(requests)))
@@ -142,11 +151,7 @@ class Crew:
                     number = next(waiting, None)
                 if number is None or time.monotonic() >= until:
                     return
-                limit = min(time.monotonic() + patience, until)
-                answer = child.ask(requests[number], limit)
-                if isinstance(answer, Failure) and answer.kind == "hung" and limit >= until:
-                    answer = Failure("no time", "not finished")
-                answers[number] = answer
+                answers[number] = child.ask(requests[number], until, patience)
 
         _run_all([lambda child=child: work(child) for child in self._children[: len(requests)]])  # type: ignore[misc]
         return answers

@@ -58,6 +58,18 @@ class Timing:
         return sum(phase.get(kernel, 0.0) for phase in self.kernels.values() for kernel in kernels)
 
 
+class WrongResult(RuntimeError):
+    """A configuration's result misses the reference's or the default's."""
+
+
+class KernelFailure(RuntimeError):
+    """A kernel could not be launched; ``kernel`` names it, the cause says why."""
+
+    def __init__(self, kernel: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.kernel = kernel
+
+
 Outcome = Timing | Failure
 
 

@@ -26,7 +26,7 @@ from gsa_dsl.runtime import loader
 from gsa_dsl.testing.inputs import Inputs
 from gsa_dsl.testing.verify import verify
 from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
-from gsa_dsl.tuning.job import PHASES, Job, Timing
+from gsa_dsl.tuning.job import PHASES, Job, KernelFailure, Timing, WrongResult
 from gsa_dsl.tuning.space import config_to_json
 
 SHORT = 160
@@ -35,18 +35,6 @@ FLUSHED = 256 << 20
 """Bytes written before each measurement: more than any GPU's L2 cache keeps."""
 ROW_ERROR = 0.1
 """How far a row may be from the default's, relative to rows' root mean square: far beyond rounding and single ties."""
-
-
-class WrongResult(RuntimeError):
-    """A configuration's result misses the reference's or the default's."""
-
-
-class KernelFailure(RuntimeError):
-    """A kernel could not be launched; ``kernel`` names it, the cause says why."""
-
-    def __init__(self, kernel: str, error: Exception) -> None:
-        super().__init__(str(error))
-        self.kernel = kernel
 
 
 class Runner(Protocol):

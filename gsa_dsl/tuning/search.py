@@ -171,7 +171,7 @@ class _Search:
         self.tried: set[KernelConfig] = set()
         self.sampled: dict[KernelConfig, Timing] = {}
         self.compared: dict[KernelConfig, Timing] = {}
-        self.check_pace = 0.0  # seconds a configuration
+        self.check_seconds = 0.0  # a wave
         self.run_pace: dict[int, float] = {}  # by length, seconds a run of both phases
 
     def run(self) -> Found:
@@ -260,7 +260,9 @@ class _Search:
         for place in range(FINALISTS):
             for combination in ranked:
                 config = self.known.assemble(self.space, combination, place)
-                if config in seen or config is None or self.clock() + self._cost(length, 1, 1) >= until:
+                if config in seen or config is None:
+                    continue
+                if self.clock() + self._checking([config]) + self._cost(length, 1, 1) >= until:
                     continue
                 seen.add(config)
                 repeats = REPEATS if self.clock() + self._cost(length, FINALISTS**2, REPEATS) < until else 1
@@ -282,13 +284,16 @@ class _Search:
     def _compare(self, configs: Sequence[KernelConfig]) -> None:
         """Times of whole calls of as many configurations as fit, the default first; earlier ones are forgotten."""
         length, until = self.lengths[-1], self.begun + self.seconds
-        self._check(configs, until)
-        good = [config for config in dict.fromkeys(configs) if config in self.good]
-        left = until - self.clock()
-        while len(good) > 1 and self._cost(length, len(good), 1) > left:
-            good.pop()
+        fitting = list(dict.fromkeys(configs))
+        while self._checking(fitting) + self._cost(length, len(fitting), 1) > until - self.clock():
+            if len(fitting) <= 2:
+                return
+            fitting.pop()
+        self._check(fitting, until)
+        good = [config for config in fitting if config in self.good]
         if self.space.base not in good:
             return
+        left = until - self.clock()
         pace = self._cost(length, len(good), 1) / 2
         repeats = 2 * REPEATS if pace <= 0 else max(1, min(2 * REPEATS, int(left / 2 / pace) - 1))
         start = self.clock()
@@ -343,12 +348,17 @@ class _Search:
                     unknown[config] = why
                 else:
                     self.failed[config] = why
-            self.check_pace = max((self.clock() - start) / len(new), 0.5 * self.check_pace)
+            self.check_seconds = max((self.clock() - start) / -(-len(new) // self.wave), 0.5 * self.check_seconds)
         return [self.failed.get(config, unknown.get(config)) for config in configs]
 
     def _learn_pace(self, length: int, count: int, repeats: int, start: float) -> None:
         runs = count * (repeats + 1) + (0 if length in self.run_pace else SETTING_UP)
         self.run_pace[length] = (self.clock() - start) / runs
+
+    def _checking(self, configs: Sequence[KernelConfig]) -> float:
+        """Seconds that checking what is not checked yet takes, in waves."""
+        new = sum(config not in self.good and config not in self.failed for config in configs)
+        return -(-new // self.wave) * self.check_seconds
 
     def _cost(self, length: int, count: int, repeats: int) -> float:
         """Seconds that timing takes; at a length not seen yet, what grows quadratically would take."""
@@ -365,10 +375,10 @@ class _Search:
     def _room(self, length: int) -> int:
         """How many configurations to take on at once: at first one, then what fits; 0 when it is over."""
         left = self._end_of_trying() - self.clock()
-        each = self.check_pace + self._cost(length, 1, REPEATS)
-        if left <= each:
-            return 0
-        return min(self.wave, int(left / each)) if self.run_pace else 1
+        if not self.run_pace:
+            return 1 if left > 0 else 0
+        room = (left - self.check_seconds) / max(self._cost(length, 1, REPEATS), 1e-9)
+        return max(0, min(self.wave, int(min(room, self.wave))))
 
     def _fastest(self, timed: dict[KernelConfig, Timing]) -> KernelConfig | None:
         return min(timed, key=lambda config: math.prod(timed[config].totals.values()), default=None)
