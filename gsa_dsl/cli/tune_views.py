@@ -104,7 +104,8 @@ def _cells(row: Tuned) -> tuple[str, ...]:
     search = f"{row.origin}, {row.seconds:.1f} s"
     if entry is None:
         return str(row.length), "", "", "", "", "", "", str(len(row.failures)), search
-    times = [f"{x[phase]:.3f} ms" for phase in ("forward", "training") for x in (entry.default, entry.best)]
+    both = [x.get(phase) for phase in ("forward", "training") for x in (entry.default, entry.best)]
+    times = ["does not run" if time is None else f"{time:.3f} ms" for time in both]
     return str(row.length), *times, f"{entry.gain:.2f} x", str(entry.tried), str(entry.failed), search
 
 

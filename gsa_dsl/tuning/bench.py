@@ -131,5 +131,5 @@ class RememberingBench:
         return [known.get(config) or outcomes[config] for config in configs]
 
     def _note(self, config: KernelConfig, length: int, outcome: Outcome) -> None:
-        if not isinstance(outcome, Failure) or outcome.kind != "no time":
+        if not isinstance(outcome, Failure) or outcome.kind not in ("no time", "not started"):
             self._journal.write(config, length, outcome)

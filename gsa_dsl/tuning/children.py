@@ -74,7 +74,7 @@ class Child:
         answer = self._exchange(self._job.to_json(), until, STARTING)
         if isinstance(answer, Failure):
             self.close()
-            return answer
+            return answer if answer.kind == "no time" else Failure("not started", answer.detail)
         return None
 
     def _exchange(self, request: Mapping[str, Any], until: float, patience: float) -> dict[str, Any] | Failure:

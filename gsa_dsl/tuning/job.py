@@ -38,7 +38,8 @@ class Job:
 class Failure:
     """Why a configuration could not be measured; ``kernel`` where it is known which one is to blame.
 
-    kind: 'out of resources', 'wrong result', 'crashed', 'hung', 'error', or 'no time' (nothing is known of it).
+    kind: 'out of resources', 'wrong result', 'crashed', 'hung', 'error'; or what says nothing of the configuration,
+    'not started' (no process could be made ready) and 'no time'.
     """
 
     kind: str

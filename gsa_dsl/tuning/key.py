@@ -132,7 +132,7 @@ def machine(device: int | None = None) -> Machine:
 def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str:
     """The GPU driver's version as its kernel module tells it; where it does not, ``unknown``."""
     try:
-        found = re.search(r"Kernel Module\D*([\d.]+)", file.read_text(encoding="utf-8"))
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", file.read_text(encoding="utf-8"))
     except OSError:
         return "unknown"
     return found[1] if found else "unknown"

@@ -22,6 +22,7 @@ class Chosen:
     config: KernelConfig
     origin: str
     entry: Entry
+    shipped: bool
 
 
 def lookup(key: Key, store: Store) -> Chosen | None:
@@ -31,18 +32,27 @@ def lookup(key: Key, store: Store) -> Chosen | None:
     the one nearest to ``TYPICAL_OVERLAP``. A shipped entry may have been found under another driver, torch or gsa_dsl
     and another patch release of triton.
     """
+    near = [one for one in matching(key, store) if _within_reach(one.entry.key.length, key.length)]
+    return min(near, key=lambda one: (one.shipped, *_distance(one.entry.key, key)), default=None)
+
+
+def matching(key: Key, store: Store) -> list[Chosen]:
+    """Everything stored that differs from ``key`` in length and overlap alone: the user's, then what was shipped."""
+    found = []
     for entries, shipped in ((store.entries(), False), (store.shipped_entries(), True)):
-        fitting = [entry for entry in entries.values() if _fits(entry.key, key, shipped=shipped)]
-        if fitting:
-            best = min(fitting, key=lambda entry: _distance(entry.key, key))
-            where = "shipped with gsa_dsl" if shipped else f"from {store.path}"
-            return Chosen(best.config, f"tuned at {best.key.length} tokens on {best.key.gpu}, {where}", best)
-    return None
+        where = "shipped with gsa_dsl" if shipped else f"from {store.path}"
+        for entry in sorted(entries.values(), key=lambda entry: entry.key.length):
+            if _fits(entry.key, key, shipped=shipped):
+                origin = f"tuned at {entry.key.length} tokens on {entry.key.gpu}, {where}"
+                found.append(Chosen(entry.config, origin, entry, shipped))
+    return found
+
+
+def _within_reach(stored: int, wanted: int) -> bool:
+    return wanted <= stored * NEAR and stored <= wanted * NEAR
 
 
 def _fits(stored: Key, wanted: Key, *, shipped: bool) -> bool:
-    if not wanted.length <= stored.length * NEAR <= wanted.length * NEAR * NEAR:
-        return False
     changed: dict[str, Any] = {"length": wanted.length, "overlap": wanted.overlap}
     if shipped:
         changed |= {name: getattr(wanted, name) for name in ADVISORY}

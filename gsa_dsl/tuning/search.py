@@ -58,7 +58,8 @@ class Progress:
 class Found:
     """The outcome. ``default`` and ``best`` are timings at ``length`` (shorter than asked if time was short).
 
-    ``ended`` says why the search was over: 'exhausted' (everything was tried), 'budget', or 'interrupted'.
+    Without ``default`` the planner's configuration does not run. ``ended`` says why the search was over: 'exhausted'
+    (everything was tried), 'budget', or 'interrupted'.
     """
 
     config: KernelConfig
@@ -204,6 +205,13 @@ class _Search:
                 else:
                     again.extend(self._without_blamed(slate, outcome))
             self._tell("trying")
+            if self._hopeless():
+                return
+
+    def _hopeless(self) -> bool:
+        """Whether the planner's own configuration fails for a reason that other tile sizes will not change."""
+        why = self.failed.get(self.space.base)
+        return why is not None and why.kind != "out of resources"
 
     def _slates(self) -> Iterator[Slate]:
         """Configurations of untried choices, combination after combination, until no queue has any left."""
@@ -291,7 +299,7 @@ class _Search:
             fitting.pop()
         self._check(fitting, until)
         good = [config for config in fitting if config in self.good]
-        if self.space.base not in good:
+        if not good or (self.space.base not in good and self.space.base not in self.failed):
             return
         left = until - self.clock()
         pace = self._cost(length, len(good), 1) / 2
@@ -302,7 +310,7 @@ class _Search:
         timed = {config: one for config, one in outcomes.items() if isinstance(one, Timing)}
         self.failed |= {c: one for c, one in outcomes.items() if isinstance(one, Failure) and one.kind != "no time"}
         self.tried.update(good)
-        if self.space.base in timed:
+        if self.space.base in timed or self.space.base in self.failed:
             self.compared = timed
         self._tell("comparing")
 

@@ -31,7 +31,8 @@ SHIPPED = Path(__file__).with_name("shipped")
 class Entry:
     """What was found for a key. Times in milliseconds by phase ('forward', 'training'), taken at ``length`` tokens.
 
-    ``ended`` says why the search was over: 'exhausted' (everything was tried), 'budget', or 'interrupted'.
+    Without ``default`` the planner's configuration did not run. ``ended`` says why the search was over: 'exhausted'
+    (everything was tried), 'budget', or 'interrupted'.
     """
 
     key: Key

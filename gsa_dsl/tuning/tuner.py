@@ -211,13 +211,13 @@ class _Run:
 
 
 def _entry(key: Key, found: Found, overlap: float | None) -> Entry | None:
-    """What is stored of a search; nothing if not even the default was measured."""
-    if found.default is None or found.best is None:
+    """What is stored of a search; nothing if nothing was measured."""
+    if found.best is None:
         return None
     return Entry(
         key=key,
         config=found.config,
-        default=dict(found.default.totals),
+        default={} if found.default is None else dict(found.default.totals),
         best=dict(found.best.totals),
         length=found.length,
         overlap=overlap,

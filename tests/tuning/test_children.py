@@ -71,7 +71,7 @@ def test_a_child_that_hangs_is_given_up_and_replaced() -> None:
 
 def test_a_child_that_cannot_start_says_why() -> None:
     child = Child(job("unstartable:now=1"), FAKE)
-    assert child.ask(check(GOOD), soon()) == Failure("error", "RuntimeError: no device")
+    assert child.ask(check(GOOD), soon()) == Failure("not started", "RuntimeError: no device")
     child.close()
 
 

@@ -118,10 +118,20 @@ def test_what_is_not_faster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_default_that_fails_leaves_nothing_to_compare_with() -> None:
-    found = run(FakeBench({"True": Failure("crashed", "no GPU")}), seconds=60.0)
+    bench = FakeBench({"True": Failure("crashed", "no GPU")})
+    found = run(bench, seconds=60.0)
+    assert len(bench.checked) == 1
     assert found.default is None
     assert found.config == SPACE.base
     assert found.gain == 1.0
+
+
+def test_a_default_too_large_for_the_gpu_is_replaced() -> None:
+    bench = FakeBench({"c.tile == 8": Failure("out of resources", "shared memory", "attend_bwd_query_kernel")})
+    found = run(bench)
+    assert found.default is None
+    assert found.best is not None
+    assert found.config == BEST
 
 
 def test_an_interruption_keeps_what_is_known() -> None:
