@@ -17,8 +17,8 @@ from gsa_dsl.tuning.children import GPU_BENCH, Child, Crew
 from gsa_dsl.tuning.job import Failure, Job, Outcome, Timing, outcome_from_json, outcome_to_json
 from gsa_dsl.tuning.space import config_from_json, config_to_json
 
-PATIENCE = 30.0
-"""Seconds after which a child that says nothing is taken to hang."""
+PATIENCE = 40.0
+"""Seconds after which a child that says nothing is taken to hang: checks compile, runs at great length take long."""
 
 
 class ChildBench:

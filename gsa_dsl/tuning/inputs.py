@@ -85,9 +85,9 @@ def drift(noise: Tensor, memory: float) -> Tensor:
     return drifting
 
 
-def overlap(compiled: CompiledAttention, selection: Selection) -> float:
+def overlap(selection: Selection) -> float:
     """Mean Jaccard index of neighbouring queries' choices, over the second half of the sequence, within tiles."""
-    tile = compiled.kernels.TILE.value
+    tile = selection.module.TILE.value
     lists = selection.lists
     half = lists.word.shape[1] // 2
     width = lists.word.shape[2]
@@ -105,7 +105,7 @@ def overlap_of(compiled: CompiledAttention, inputs: Inputs) -> float | None:
     """The overlap of the choices made on ``inputs``; None where nothing is chosen."""
     with torch.no_grad():
         aux: Any = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
-    return None if aux.selection is None else overlap(compiled, aux.selection)
+    return None if aux.selection is None else overlap(aux.selection)
 
 
 def calibrate(compiled: CompiledAttention, length: int, wanted: float, steps: int = 9, **options: Any) -> float:

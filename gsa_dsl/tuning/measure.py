@@ -103,6 +103,8 @@ class Bench:
                 # Written so that a NaN is wrong.
                 if not error <= ROW_ERROR:
                     raise WrongResult(f"{name} is off by {error:.2g} of the default's at L={self.job.check_length}")
+        if self.cuda:
+            torch.cuda.empty_cache()  # many children share the GPU with the one that takes times
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool

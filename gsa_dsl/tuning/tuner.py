@@ -152,7 +152,7 @@ def tune(
     run = _Run(subject, space_of(plan), machine, store, wanted, budget, checkers or default_checkers(), progress)
     rows: list[Tuned] = []
     with tempfile.TemporaryDirectory(prefix="gsa_dsl_tune_") as folder:
-        bench = ChildBench(_job(subject, wanted, folder), run.checkers, runner)
+        bench = ChildBench(job_of(subject, wanted, folder), run.checkers, runner)
         try:
             for length in lengths:
                 rows.append(run.one(length, bench, again=again))
@@ -186,7 +186,7 @@ class _Run:
             return Tuned(length, known, "stored", self.space.base, (), time.monotonic() - begun)
         journal = Journal(self.store.path.with_name("journal") / f"{key.name}.jsonl")
         found = self._search(length, RememberingBench(bench, journal), begun)
-        entry = _entry(key, found, self.overlap)
+        entry = entry_of(key, found, self.overlap)
         if entry is not None:
             self.store.put([entry])
         if found.ended == "exhausted":
@@ -194,7 +194,7 @@ class _Run:
         return Tuned(length, entry, found.ended, self.space.base, found.failed, time.monotonic() - begun)
 
     def _search(self, length: int, bench: RememberingBench, begun: float) -> Found:
-        limits = Limits(SHARED_MEMORY.get(self.machine.capability, 227) << 10)
+        limits = limits_of(self.machine)
         survivors = by_estimate(self.space, limits, itemsize=self.subject.itemsize, overlap=self.overlap)
         told = self.progress
         return search(
@@ -210,7 +210,7 @@ class _Run:
         )
 
 
-def _entry(key: Key, found: Found, overlap: float | None) -> Entry | None:
+def entry_of(key: Key, found: Found, overlap: float | None) -> Entry | None:
     """What is stored of a search; nothing if nothing was measured."""
     if found.best is None:
         return None
@@ -239,6 +239,11 @@ def promising(space: Space, survivors: Survivors, overlap: float | None) -> list
     return sorted(left, key=lambda one: (dict(one) != own, order[dict(one)["tile"]]))
 
 
+def limits_of(machine: Machine) -> Limits:
+    """What a block of threads may have on a GPU."""
+    return Limits(SHARED_MEMORY.get(machine.capability, max(SHARED_MEMORY.values())) << 10)
+
+
 def rungs(length: int) -> tuple[int, ...]:
     """The lengths to measure at, the real one last."""
     short = max(SHORTEST, length_bucket(length) // SHORTENED)
@@ -255,7 +260,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _job(subject: Subject, overlap: float | None, folder: str) -> Job:
+def job_of(subject: Subject, overlap: float | None, folder: str) -> Job:
+    """What the child processes are told."""
     interpreted = subject.backend == "interpret"
     return Job(
         spec=subject.spec,
