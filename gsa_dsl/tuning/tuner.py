@@ -147,6 +147,7 @@ def tune(
         SpecError: the spec is wrong.
         OSError: the store cannot be written.
     """
+    begun = time.monotonic()
     plan = subject.plan()
     wanted = overlap if plan.listed else None
     run = _Run(subject, space_of(plan), machine, store, wanted, budget, checkers or default_checkers(), progress)
@@ -155,9 +156,10 @@ def tune(
         bench = ChildBench(job_of(subject, wanted, folder), run.checkers, runner)
         try:
             for length in lengths:
-                rows.append(run.one(length, bench, again=again))
+                rows.append(run.one(length, bench, begun, again=again))
                 if rows[-1].origin == "interrupted":
                     break
+                begun = time.monotonic()
         finally:
             bench.close()
     return TuneReport(plan.name, subject, machine, tuple(rows))
@@ -176,14 +178,14 @@ class _Run:
     checkers: int
     progress: Callable[[int, Progress], None] | None
 
-    def one(self, length: int, bench: ChildBench, *, again: bool) -> Tuned:
-        """What the store has for a length, else what a search finds within the budget; that is stored."""
-        begun, subject = time.monotonic(), self.subject
+    def one(self, length: int, bench: ChildBench, begun: float, *, again: bool) -> Tuned:
+        """What the store has for a length, else what a search finds within the budget from ``begun`` on and stores."""
+        asked, subject = time.monotonic(), self.subject
         digest = spec_digest(subject.spec, subject.params)
         key = key_for(digest, subject.shape, subject.dtype, length, self.overlap, self.machine)
         known = None if again else self.store.get(key)
         if known is not None and known.ended != "interrupted":
-            return Tuned(length, known, "stored", self.space.base, (), time.monotonic() - begun)
+            return Tuned(length, known, "stored", self.space.base, (), time.monotonic() - asked)
         journal = Journal(self.store.path.with_name("journal") / f"{key.name}.jsonl")
         found = self._search(length, RememberingBench(bench, journal), begun)
         entry = entry_of(key, found, self.overlap)

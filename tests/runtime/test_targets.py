@@ -17,7 +17,13 @@ SMALL = KernelConfig(
     tile=8, block_keys=32, backward_keys=32, score_rows=32, score_keys=32, strip=2, scan_keys=128, list_keys=64
 )
 ATTENTION = ("attend_fwd_kernel", "attend_bwd_query_kernel", "attend_bwd_key_kernel")
-MATRIX = {"sm_80": {"mma"}, "sm_90": {"wgmma", "mma"}, "sm_100": {"tcgen05", "mma"}, "gfx942": {"mfma"}}
+MATRIX = {
+    "sm_80": {"mma"},
+    "sm_89": {"mma"},
+    "sm_90": {"wgmma", "mma"},
+    "sm_100": {"tcgen05", "mma"},
+    "gfx942": {"mfma"},
+}
 
 
 def reports(

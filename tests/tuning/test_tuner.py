@@ -13,6 +13,7 @@ from gsa_dsl.tuning import tuner
 from gsa_dsl.tuning.search import Progress
 from gsa_dsl.tuning.store import Store
 from gsa_dsl.tuning.tuner import Subject, Tuned, TuneReport, rungs
+from tests.codegen.generated import ROOT
 from tests.tuning.entries import H100
 
 FAKE = "tests.tuning.fakes:FakeRunner"
@@ -104,6 +105,25 @@ def test_a_report_is_plain_values(store: Store) -> None:
     assert "block_keys=128" in str(report)
     row: Tuned = replace(report.rows[0], entry=None)
     assert row.to_json()["gain"] is None
+
+
+@pytest.mark.slow
+def test_interpreted_kernels_are_really_measured(store: Store) -> None:
+    def stop(length: int, at: Progress) -> None:
+        if at.tried:
+            raise KeyboardInterrupt
+
+    text = (ROOT / "examples" / "sliding_sink.gsa").read_text(encoding="utf-8")
+    subject = Subject(text, "sliding_sink.gsa", {"window": 8, "sinks": 2}, 2, 1, 16, "float32", "interpret")
+    report = tuner.tune(
+        subject, lengths=[24], machine=H100, store=store, budget=600.0, checkers=1, progress=stop
+    )  # fmt: skip
+    (row,) = report.rows
+    assert (row.origin, row.failures) == ("interrupted", ())
+    assert row.entry is not None
+    assert row.entry.default["training"] > row.entry.default["forward"] > 0
+    (journal,) = store.path.parent.glob("journal/*.jsonl")
+    assert '"attend_bwd_key_kernel"' in journal.read_text()
 
 
 @pytest.mark.parametrize(
