@@ -92,10 +92,9 @@ class Slate:
 
 @dataclass
 class Knowledge:
-    """Milliseconds of each choice within its slot, and which choices cannot be used."""
+    """Milliseconds of each choice within its slot; what could not be measured is not in it, and so never chosen."""
 
     times: dict[Slot, dict[Choice, float]] = field(default_factory=dict)
-    bad: dict[tuple[Slot, Choice], Failure] = field(default_factory=dict)
 
     def learn(self, space: Space, config: KernelConfig, timing: Timing) -> None:
         """Take in what one run says of every group."""
@@ -106,9 +105,9 @@ class Knowledge:
             known[choice] = min(timing.of(group.kernels), known.get(choice, math.inf))
 
     def best(self, slot: Slot, count: int = 1) -> list[Choice]:
-        """The fastest usable choices of a slot."""
+        """The fastest choices of a slot."""
         known = self.times.get(slot, {})
-        return sorted((c for c in known if (slot, c) not in self.bad), key=lambda choice: known[choice])[:count]
+        return sorted(known, key=lambda choice: known[choice])[:count]
 
     def total(self, space: Space, combination: Choice) -> float:
         """The least time of all groups together at these shared values; infinite where a group is unknown."""
@@ -239,7 +238,7 @@ class _Search:
         return Slate(config, tuple(new))
 
     def _without_blamed(self, slate: Slate, failure: Failure) -> list[Slate]:
-        """What is still to be tried of a failed slate, once the choice to blame is put aside."""
+        """What is still to be tried of a failed slate, without the choice to blame."""
         combination = choice_of(slate.config, (axis.field for axis in self.space.shared))
         blamed = [
             (slot, choice)
@@ -249,7 +248,6 @@ class _Search:
         if not blamed:
             # Nothing names the culprit: each choice by itself will.
             return [self._slate(combination, [one]) for one in slate.new]
-        self.known.bad.update(dict.fromkeys(blamed, failure))
         rest = [one for one in slate.new if one not in blamed]
         return [self._slate(combination, rest)] if rest else []
 
@@ -263,7 +261,7 @@ class _Search:
         length, until = self.lengths[-1], self.begun + HALVING * self.seconds
         totals = {one: self.known.total(self.space, one) for one in self.combinations}
         ranked = sorted((one for one in totals if math.isfinite(totals[one])), key=lambda one: totals[one])[:FINALISTS]
-        again = Knowledge(bad=self.known.bad)
+        again = Knowledge()
         seen: set[KernelConfig | None] = {None}
         for place in range(FINALISTS):
             for combination in ranked:

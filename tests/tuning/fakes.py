@@ -40,6 +40,10 @@ BEST = with_choice(
 )  # fmt: skip
 
 
+WASTE = 0.01
+"""What a workspace of half the size costs in whole calls."""
+
+
 def milliseconds(config: KernelConfig, length: int) -> dict[str, float]:
     """Times of kernels that are least for ``BEST``; each depends on its own fields and the shared ones."""
 
@@ -60,7 +64,7 @@ def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
     each = milliseconds(config, length)
     forward = {kernel: each[kernel] for kernel in ("attend_fwd_kernel", "score_kernel")}
     # Few queries at a time cost a little everywhere.
-    waste = 0.01 * math.log2(512 / config.workspace_mib)
+    waste = WASTE * math.log2(512 / config.workspace_mib)
     totals = {"forward": sum(forward.values()) + waste, "training": sum(each.values()) + waste}
     return Timing(totals, {"forward": forward, "training": each} if kernels else {})
 
@@ -74,6 +78,7 @@ class FakeBench:
     checked: list[KernelConfig] = field(default_factory=list)
     timed: list[tuple[KernelConfig, int]] = field(default_factory=list)
     run_seconds: float = 0.1
+    cut_off: int = 0
 
     def clock(self) -> float:
         return self.now
@@ -81,6 +86,7 @@ class FakeBench:
     def _spend(self, seconds: float, until: float) -> bool:
         """Let time pass; False if what takes ``seconds`` is cut off at ``until``."""
         done = self.now + seconds <= until
+        self.cut_off += not done
         self.now = self.now + seconds if done else max(self.now, until)
         return done
 

@@ -70,10 +70,14 @@ def test_two_hundred_lengths_make_one_module_a_bucket_and_no_search(
     made: list[KernelConfig] = []
     build = compiler._build
     monkeypatch.setattr(compiler, "_build", lambda recipe, *rest: made.append(recipe["config"]) or build(recipe, *rest))
+    looked_up: list[int] = []
+    tuned = type(attention).tuned
+    monkeypatch.setattr(type(attention), "tuned", lambda *a, **k: looked_up.append(a[1]) or tuned(*a, **k))
     lengths = [9 + 40 * n for n in range(200)]
     for length in lengths:
         used = attention._suited_to(torch.bfloat16, length, torch.device("cuda", 0))
         assert used.config.scan_keys == 1 << buckets.index(keys.length_bucket(length))
+    assert len(looked_up) == 9
     assert len(made) == len({keys.length_bucket(length) for length in lengths}) == 9
     assert len(list((tmp_path / "modules").glob("*.py"))) == 1 + 9
 

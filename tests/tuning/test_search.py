@@ -63,6 +63,7 @@ def test_the_budget_is_kept(seconds: float, lengths: tuple[int, ...]) -> None:
     bench = FakeBench()
     found = run(bench, seconds, lengths)
     assert bench.now <= 1.1 * seconds
+    assert bench.cut_off == 0 or seconds < 30  # once the pace is known, nothing is begun that does not fit
     assert found.gain >= 1.0
     assert found.length in lengths
 
@@ -88,7 +89,7 @@ def test_a_kernel_that_fails_costs_only_its_own_choice() -> None:
     found = run(bench)
     assert found.config.block_keys == 64
     assert (found.config.tile, found.config.score_rows, found.config.score_keys) == (16, 128, 128)
-    assert found.failed
+    assert 1 <= len(found.failed) <= 6  # two choices in each of three slots
     assert all(config.block_keys == 128 and reason == why for config, reason in found.failed)
 
 
@@ -110,8 +111,11 @@ def test_a_shared_value_that_never_works_is_given_up() -> None:
 def test_what_is_not_faster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.tuning import fakes
 
-    monkeypatch.setattr(fakes, "milliseconds", lambda config, length: dict.fromkeys(milliseconds(BEST, length), 1.0))
-    monkeypatch.setattr(fakes.math, "log2", lambda _: 0.0)
+    def alike(config: KernelConfig, length: int) -> dict[str, float]:
+        return dict.fromkeys(milliseconds(BEST, length), 1.0 if config == SPACE.base else 0.995)
+
+    monkeypatch.setattr(fakes, "milliseconds", alike)
+    monkeypatch.setattr(fakes, "WASTE", 0.0)
     found = run(FakeBench())
     assert found.config == SPACE.base
     assert found.gain == 1.0
