@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,26 @@ def test_a_right_configuration_passes_and_is_timed_kernel_by_kernel(tmp_path: Pa
         assert timing.of(("attend_fwd_kernel",)) > timing.kernels["forward"]["attend_fwd_kernel"]
     assert made.time([base], 24, 1, 60.0, False)[0].kernels == {"forward": {}, "training": {}}
     assert made.overlap(24) is None
+
+
+def test_medians_of_turns_without_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(tmp_path, "sliding_sink")
+    base = made._plan.config
+    order: list[KernelConfig] = []
+
+    def timed(run: partial[object], module: object, kernels: bool) -> dict[str, float]:
+        order.append(run.args[0].config)
+        return {"total": 1000.0 if len(order) <= 4 else float(len(order))}
+
+    monkeypatch.setattr(made, "_timed", timed)
+    other = replace(base, tile=8)
+    first, second = made.time([base, other], 24, 3, 60.0, False)
+    assert order == [base, base, other, other] * 4
+    assert first.totals == {"forward": 9.0, "training": 10.0}
+    assert second.totals == {"forward": 11.0, "training": 12.0}
+    order.clear()
+    made.time([base, other], 24, 3, 0.0, False)
+    assert len(order) == 8  # no time left: a warm-up and one run
 
 
 @pytest.mark.parametrize(

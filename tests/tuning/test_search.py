@@ -6,8 +6,9 @@ import pytest
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import Failure
-from gsa_dsl.tuning.prune import Survivors
+from gsa_dsl.tuning.prune import Slot, Survivors
 from gsa_dsl.tuning.search import Found, Progress, search
+from gsa_dsl.tuning.space import Choice, choice_of
 from tests.tuning.fakes import BEST, SPACE, FakeBench, everything, milliseconds
 
 ALL = Survivors(everything(SPACE), ())
@@ -38,23 +39,20 @@ def test_it_finds_the_best_of_all_without_trying_all() -> None:
     assert found.tried == len(set(bench.checked))
 
 
+def timed(bench: FakeBench) -> dict[Slot, set[Choice]]:
+    """The choices of each slot that were timed in some configuration."""
+    found: dict[Slot, set[Choice]] = {slot: set() for slot in ALL.kept}
+    for config, _ in bench.timed:
+        for group in SPACE.groups:
+            own = choice_of(config, (axis.field for axis in group.axes))
+            found[group.name, choice_of(config, group.shared)].add(own)
+    return found
+
+
 def test_every_choice_of_every_slot_is_tried() -> None:
     bench = FakeBench()
     run(bench)
-    for group in SPACE.groups:
-        for slot in SPACE.slots(group):
-            tried = {
-                tuple((axis.field, _value(config, axis.field)) for axis in group.axes)
-                for config, _ in bench.timed
-                if all(_value(config, name) == value for name, value in slot)
-            }
-            assert tried == set(SPACE.choices(group))
-
-
-def _value(config: KernelConfig, name: str) -> int:
-    outer, _, inner = name.partition(".")
-    value = getattr(config, outer)
-    return int(getattr(value, inner) if inner else value)
+    assert timed(bench) == {slot: set(choices) for slot, choices in ALL.kept.items()}
 
 
 @pytest.mark.parametrize("seconds", [8.0, 15.0, 30.0, 60.0, 120.0])
@@ -89,6 +87,8 @@ def test_a_kernel_that_fails_costs_only_its_own_choice() -> None:
     found = run(bench)
     assert found.config.block_keys == 64
     assert (found.config.tile, found.config.score_rows, found.config.score_keys) == (16, 128, 128)
+    good = {slot: {c for c in choices if ("block_keys", 128) not in c} for slot, choices in ALL.kept.items()}
+    assert timed(bench) == good
     assert 1 <= len(found.failed) <= 6  # two choices in each of three slots
     assert all(config.block_keys == 128 and reason == why for config, reason in found.failed)
 
@@ -99,6 +99,7 @@ def test_a_failure_without_a_name_is_taken_apart() -> None:
     assert found.config.score_rows == 64
     assert (found.config.tile, found.config.block_keys, found.config.score_keys) == (16, 128, 128)
     assert all(config.score_rows == 128 for config, _ in found.failed)
+    assert timed(bench) == {s: {c for c in x if ("score_rows", 128) not in c} for s, x in ALL.kept.items()}
 
 
 def test_a_shared_value_that_never_works_is_given_up() -> None:
