@@ -20,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import gsa_dsl
 from benchmarks.check import check_rows
-from benchmarks.inputs import Inputs, calibrate, make_inputs, overlap
 from gsa_dsl.compiler import CompiledAttention
+from gsa_dsl.testing.inputs import Inputs
+from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
 
 RIVALS = {"sdpa flash": SDPBackend.FLASH_ATTENTION, "sdpa cudnn": SDPBackend.CUDNN_ATTENTION}
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -56,7 +57,7 @@ def measure(compiled: CompiledAttention, inputs: Inputs, repeats: int) -> dict[s
     query, key, value = inputs.query, inputs.key, inputs.value
 
     def attend(x: Inputs, aux: bool) -> Any:
-        return compiled(x.query, x.key, x.value, gates=x.gates, index=x.index, return_aux=aux)
+        return compiled(x.query, x.key, x.value, **x.keywords(), return_aux=aux)
 
     def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -67,7 +68,7 @@ def measure(compiled: CompiledAttention, inputs: Inputs, repeats: int) -> dict[s
         with sdpa_kernel(backend):
             rows[name] = _forward(lambda: dense(query, key, value), repeats)
 
-    leaves = inputs.training()
+    leaves = inputs.to(query.dtype).requires_grad_()
     cotangent = torch.randn_like(query)
 
     def train() -> None:
@@ -96,8 +97,7 @@ def _forward(run: Callable[[], Any], repeats: int) -> dict[str, float]:
 def _training(run: Callable[[], Any], leaves: Inputs, repeats: int) -> dict[str, float]:
     def step() -> None:
         run()
-        for leaf in leaves.leaves():
-            leaf.grad = None
+        leaves.zero_grad()
 
     time = milliseconds(step, max(repeats // 2, 3))
     return {"both_ms": time, "both_gib": peak(step) / 2**30}
@@ -137,15 +137,8 @@ def main(argv: list[str] | None = None) -> int:
 def _bench(compiled: CompiledAttention, path: Path, length: int, options: argparse.Namespace) -> None:
     wanted = options.overlaps if compiled.meta["index"] is not None else [None]
     for target in wanted:
-        inputs = make_inputs(compiled, length, calibrate(compiled, length, target) if target else 0.0)
-        actual = None
-        if target is not None:
-            with torch.no_grad():
-                aux = compiled(
-                    inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index, return_aux=True
-                )[1]
-            actual = overlap(compiled, aux.selection)
-            del aux
+        inputs = workload(compiled, length, calibrate(compiled, length, target or 0.0))
+        actual = overlap_of(compiled, inputs)
         error = check_rows(compiled, inputs)
         rows = measure(compiled, inputs, options.repeats)
         said = "" if actual is None else f", overlap {actual:.2f}"

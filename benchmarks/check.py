@@ -7,8 +7,8 @@ from types import ModuleType
 import torch
 
 import gsa_dsl
-from benchmarks.inputs import Inputs
 from gsa_dsl.compiler import CompiledAttention, Selection
+from gsa_dsl.testing.inputs import Inputs
 
 
 class WrongResult(RuntimeError):
@@ -31,9 +31,7 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
     length = inputs.query.shape[2]
     at = torch.linspace(0, length - 1, rows, device="cuda").long()
     with torch.no_grad():
-        out, aux = compiled(
-            inputs.query, inputs.key, inputs.value, gates=inputs.gates, index=inputs.index, return_aux=True
-        )
+        out, aux = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)
         worst = 0.0
         for t in sorted(set(at.tolist())):
             sees = _chosen(compiled, aux.selection, t, length)
@@ -55,6 +53,7 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
 
 
 def _gate(inputs: Inputs, gate: dict[str, str]) -> torch.Tensor:
+    assert inputs.gates is not None
     z = inputs.gates[gate["name"]].double()
     return z if gate["granularity"] == "element" else z[..., None]
 
@@ -68,8 +67,8 @@ def _chosen(compiled: CompiledAttention, selection: Selection | None, t: int, le
         if spec.forced.first or spec.forced.last:
             sees = sees & ((s < spec.forced.first) | (s > t - spec.forced.last))
         return sees[None, None]
-    kernels, lists = compiled.kernels, selection.lists
-    tile, r = divmod(t, kernels.TILE.value)
+    lists = selection.lists
+    tile, r = divmod(t, selection.module.TILE.value)
     count = int(lists.count[0, tile])
     bit = (lists.word[0, tile, :count].to(torch.int32) >> r) & 1
     sees = torch.zeros(length, dtype=torch.bool, device="cuda")

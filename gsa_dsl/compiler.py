@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from gsa_dsl import __version__
-from gsa_dsl.backends import BACKENDS
+from gsa_dsl.backends import BACKENDS, TUNING
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend.library import among, bare_names, bases_of, load, with_bases
 from gsa_dsl.runtime import loader, validate
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from gsa_dsl.reference.dense import ReferenceResult
     from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
+    from gsa_dsl.tuning.lookup import Chosen
+    from gsa_dsl.tuning.search import Progress
+    from gsa_dsl.tuning.tuner import TuneReport
 
 WIDEST_HEAD = 256
 
@@ -82,14 +85,24 @@ class Aux:
 class CompiledAttention:
     """An attention for one head shape, made by :func:`compile` and called like ``scaled_dot_product_attention``."""
 
-    def __init__(self, path: Path, module: ModuleType, backend: str, recipe: Mapping[str, Any], source: Source) -> None:
+    def __init__(
+        self,
+        path: Path,
+        module: ModuleType,
+        backend: str,
+        recipe: Mapping[str, Any],
+        source: Source,
+        origin: str | None = None,
+    ) -> None:
         self.path = path
+        self.origin = origin
         self.backend = backend
         self.recipe = dict(recipe)
         self.meta: dict[str, Any] = module.META
         self._module = module
         self._source = source
-        self._float32: CompiledAttention | None = None
+        self._suited: dict[tuple[torch.dtype, int, int | None], CompiledAttention] = {}
+        self._variants: dict[KernelConfig, CompiledAttention] = {}
 
     def __call__(
         self,
@@ -133,22 +146,125 @@ class CompiledAttention:
         gates, index = gates or {}, index or {}
         validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
         validate.check_documents(self.meta, documents, query)
-        if query.dtype is torch.float32 and self.backend == "triton" and self.recipe["config"] is None:
-            attention = self._of_float32()
-        else:
-            attention = self
-        return attention._attend(query, key, value, gates, index, ema, phase, selection, documents, return_aux)
+        suited = self._suited_to(query.dtype, query.shape[2], query.device)
+        return suited._attend(query, key, value, gates, index, ema, phase, selection, documents, return_aux)
 
-    def _of_float32(self) -> CompiledAttention:
-        """The same attention with tiles that fit four-byte operands; generated when float32 is first used."""
-        if self._float32 is None:
-            from gsa_dsl.ir.plan import HeadShape
-            from gsa_dsl.passes.schedule import default_config
+    def _suited_to(self, dtype: torch.dtype, length: int, device: torch.device) -> CompiledAttention:
+        """The same attention with the tile sizes for such calls: decided once a length bucket (a power of two)."""
+        if self.backend != "triton" or self.recipe["config"] is not None:
+            return self
+        asked = (dtype, (length - 1).bit_length(), device.index)
+        if asked not in self._suited:
+            chosen = self.tuned(length, dtype=dtype, device=device)
+            if chosen is not None:
+                log.info("gsa_dsl: %s at %d tokens: %s", self.meta["name"], length, chosen.origin)
+                made = self.with_config(chosen.config, f"tuned on {chosen.entry.key.gpu}")
+            else:
+                made = self.with_config(self._default_config(dtype))
+            self._suited[asked] = made
+        return self._suited[asked]
 
-            shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
-            config = default_config(shape, listed=self.meta["index"] is not None, itemsize=4)
-            self._float32 = compile(**{**self.recipe, "config": config, "cache_dir": self.path.parent.parent})
-        return self._float32
+    def with_config(self, config: KernelConfig, origin: str | None = None) -> CompiledAttention:
+        """The same attention with these tile sizes; ``origin`` is said in the generated file's header."""
+        if config == self.config:
+            return self
+        if config not in self._variants:
+            recipe = {**self.recipe, "config": config}
+            self._variants[config] = _build(recipe, self.path.parent.parent, self._source, origin)
+        return self._variants[config]
+
+    @property
+    def config(self) -> KernelConfig:
+        """The tile sizes of this module; calls that the tuner knows better ones for use another (:meth:`tuned`)."""
+        given: KernelConfig | None = self.recipe["config"]
+        return self._default_config() if given is None else given
+
+    def _default_config(self, dtype: torch.dtype = torch.bfloat16) -> KernelConfig:
+        """The planner's; four-byte operands get smaller tiles."""
+        from gsa_dsl.ir.plan import HeadShape
+        from gsa_dsl.passes.schedule import default_config
+
+        shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
+        return default_config(shape, listed=self.meta["index"] is not None, itemsize=max(dtype.itemsize, 2))
+
+    def tuned(
+        self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None
+    ) -> Chosen | None:
+        """The tuned tile sizes that calls of this length on that GPU use, and where they are from; None for none.
+
+        Only the backend 'triton' has any, and only without ``config=`` and ``tune="off"``. Reads the store, never
+        searches.
+        """
+        if self._untunable() is not None or self.recipe["tune"] == "off":
+            return None
+        from gsa_dsl.tuning.key import key_for, machine, spec_digest
+        from gsa_dsl.tuning.lookup import TYPICAL_OVERLAP, lookup
+        from gsa_dsl.tuning.store import Store
+
+        meta, name = self.meta, str(dtype).removeprefix("torch.")
+        digest = spec_digest(self._source.text, self.recipe["params"])
+        shape = (meta["heads"], meta["kv_heads"], meta["head_dim"])
+        overlap = None if meta["index"] is None else TYPICAL_OVERLAP
+        here = machine(None if device is None else torch.device(device).index)
+        return lookup(key_for(digest, shape, name, length, overlap, here), Store.of_user(self.path.parent.parent))
+
+    def _untunable(self) -> str | None:
+        """Why no tile sizes are looked up or searched for, if none are."""
+        if self.backend != "triton":
+            return f"backend is {self.backend!r}"
+        if self.recipe["config"] is not None:
+            return "config= was given"
+        if self.meta["value_dim"] != self.meta["head_dim"]:
+            return "value_dim differs from head_dim, which results are not stored for yet"
+        if self._source.base is not None:
+            return "the spec extends another, which results are not stored for yet"
+        return None
+
+    def tune(
+        self,
+        lengths: Sequence[int] = (8192,),
+        *,
+        budget: float = 60.0,
+        overlap: float = 0.9,
+        dtype: torch.dtype = torch.bfloat16,
+        again: bool = False,
+        progress: Callable[[int, Progress], None] | None = None,
+    ) -> TuneReport:
+        """Search for the fastest tile sizes on the current GPU, store them, and use them from now on.
+
+        Args:
+            lengths: sequence lengths; each is rounded up to a power of two, and what is stored is not searched again.
+            budget: seconds a length.
+            overlap: how alike neighbouring queries choose (mean Jaccard index) in the inputs that times are taken on.
+            dtype: of the operands.
+            again: search also where the store has a result.
+            progress: told (length, progress) after every wave of measurements.
+
+        Raises:
+            ValueError: the backend is not 'triton', the tile sizes were given by ``config=``, or values have another
+                width than keys, or the spec extends another.
+        """
+        why = self._untunable()
+        if why is not None:
+            raise ValueError(f"tuning chooses the tile sizes of Triton kernels on a GPU; here {why}")
+        from gsa_dsl.tuning.key import machine
+        from gsa_dsl.tuning.store import Store
+        from gsa_dsl.tuning.tuner import Subject, tune
+
+        shape = (self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"])
+        name = str(dtype).removeprefix("torch.")
+        report = tune(
+            Subject(self._source.text, self._source.name, self.recipe["params"], *shape, dtype=name),
+            lengths=lengths,
+            machine=machine(),
+            store=Store.of_user(self.path.parent.parent),
+            overlap=overlap,
+            budget=budget,
+            again=again,
+            progress=progress,
+        )
+        self._suited.clear()
+        return report
 
     def _attend(
         self,
@@ -242,7 +358,16 @@ class CompiledAttention:
         shape = f"heads={meta['heads']}, kv_heads={meta['kv_heads']}, head_dim={meta['head_dim']}"
         if meta["value_dim"] != meta["head_dim"]:
             shape += f", value_dim={meta['value_dim']}"
-        return f"CompiledAttention({meta['name']}, {shape}, backend={self.backend!r}, path={str(self.path)!r})"
+        return (
+            f"CompiledAttention({meta['name']}, {shape}, backend={self.backend!r}, config={self._config_said()}, "
+            f"path={str(self.path)!r})"
+        )
+
+    def _config_said(self) -> str:
+        if self.recipe["config"] is not None:
+            return "given"
+        tuned = sorted({1 << bucket for (_, bucket, _), made in self._suited.items() if made.origin is not None})
+        return f"tuned up to {', '.join(map(str, tuned))} tokens" if tuned else "default"
 
     def __copy__(self) -> CompiledAttention:
         return self  # nothing of it ever changes
@@ -263,6 +388,8 @@ def compile(
     value_dim: int | None = None,
     backend: str = "auto",
     config: KernelConfig | None = None,
+    tune: str = "cached",
+    tune_lengths: Sequence[int] = (8192,),
     cache_dir: str | os.PathLike[str] | None = None,
     name: str | None = None,
     params: Mapping[str, int | float] | None = None,
@@ -279,6 +406,9 @@ def compile(
             device), or 'auto': triton where CUDA is available, else torch; it logs which.
         config: tile sizes of the kernels; if left out, the planner's default (for float32 calls of 'triton', a second
             module with smaller tiles, generated when the first one is made).
+        tune: 'cached' (use tuned tile sizes where the store has some for the GPU and the length of a call, and never
+            search), 'now' (search here for what the store lacks at ``tune_lengths``, a minute each), or 'off'.
+        tune_lengths: sequence lengths for ``tune="now"``.
         cache_dir: where the generated module is kept; default ``$GSA_DSL_CACHE_DIR`` or the user's cache folder.
         name: what messages and comments call the spec; default the file's name.
         params: values for the spec's parameters, also accepted as plain keyword arguments.
@@ -291,6 +421,10 @@ def compile(
     """
     shape = head_shape(heads, kv_heads, head_dim, value_dim)
     chosen = _backend(backend)
+    if tune not in TUNING:
+        raise ValueError(f"tune must be one of {', '.join(TUNING)}, got {tune!r}")
+    if tune == "now" and config is not None:
+        raise ValueError("tune='now' searches for what config= already says; leave one of them out")
     values = {**(params or {}), **more_params}
     source = _read(spec, name, bases)
     recipe = {
@@ -303,14 +437,25 @@ def compile(
         "value_dim": shape[3],
         "backend": chosen,
         "config": config,
+        # A copy of the attention must not search again.
+        "tune": "off" if tune == "off" else "cached",
         "params": values,
     }
-    path = _module_path(recipe, loader.cache_folder(cache_dir))
+    compiled = _build(recipe, loader.cache_folder(cache_dir), source)
+    if tune == "now" and chosen == "triton":
+        compiled.tune(tune_lengths)
+    return compiled
+
+
+def _build(recipe: Mapping[str, Any], folder: Path, source: Source, origin: str | None = None) -> CompiledAttention:
+    """The attention of a recipe; its module is generated unless ``folder`` has it, with ``origin`` in its header."""
+    path = _module_path(recipe, folder, origin)
     with _collector_paused():
         if not path.is_file():
-            loader.keep(path, generate(source, values, shape, config, chosen))
-        module = loader.load_module(path, interpret=chosen == "interpret")
-    return CompiledAttention(path, module, chosen, recipe, source)
+            shape = tuple(recipe[name] for name in ("heads", "kv_heads", "head_dim", "value_dim"))
+            loader.keep(path, generate(source, recipe["params"], shape, recipe["config"], recipe["backend"], origin))
+        module = loader.load_module(path, interpret=recipe["backend"] == "interpret")
+    return CompiledAttention(path, module, recipe["backend"], recipe, source, origin)
 
 
 def generate(
@@ -319,9 +464,13 @@ def generate(
     shape: tuple[int, ...],
     config: KernelConfig | None,
     backend: str,
+    origin: str | None = None,
 ) -> str:
-    """The stages one after another, from text to the text of a Python module. Pure: writes nothing."""
-    plan = plan_of(source, params, shape, config)
+    """The stages one after another, from text to the text of a Python module. Pure: writes nothing.
+
+    ``origin`` says where ``config`` is from, for the module's header.
+    """
+    plan = replace(plan_of(source, params, shape, config), config_origin=origin)
     from gsa_dsl.codegen.emit import emit_torch, emit_triton
 
     return emit_torch(plan) if backend == "torch" else emit_triton(plan)
@@ -403,7 +552,7 @@ def _backend(backend: str) -> str:
     return backend
 
 
-def _module_path(recipe: Mapping[str, Any], folder: Path) -> Path:
+def _module_path(recipe: Mapping[str, Any], folder: Path, origin: str | None) -> Path:
     """The cache file of a compilation: its name holds the spec's and a digest of everything the text depends on."""
     config = recipe["config"]
     key = {
@@ -412,6 +561,7 @@ def _module_path(recipe: Mapping[str, Any], folder: Path) -> Path:
         "params": sorted(recipe["params"].items()),
         "backend": "torch" if recipe["backend"] == "torch" else "triton",
         "config": None if config is None else asdict(config),
+        "origin": origin,
         "version": __version__,
         "compiler": loader.compiler_fingerprint(),
     }

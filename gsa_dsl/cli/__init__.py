@@ -1,4 +1,4 @@
-"""The command ``gsa``: write, check, explain, compile and verify specs from a terminal or a script."""
+"""The command ``gsa``: write, check, explain, compile, verify and tune specs from a terminal or a script."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gsa_dsl import __version__
-from gsa_dsl.cli import check, compile, explain, fmt, lsp, new, verify
+from gsa_dsl.cli import check, compile, explain, fmt, lsp, new, tune, verify
 from gsa_dsl.cli.output import print_error, report_spec_error
 from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
 from gsa_dsl.diagnostics import SpecError
@@ -23,6 +23,7 @@ examples:
   gsa explain examples/gsa.gsa --L 131072       what the attention costs at that length
   gsa compile examples/gsa.gsa -o build/        write the kernels as one Python file
   gsa verify examples/gsa.gsa -p k_base=32 -p k_min=8 -p k_max=64
+  gsa tune examples/gsa.gsa --length 32768      the fastest tile sizes on this GPU
 
 exit status:
   0  all is well
@@ -64,6 +65,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gsa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (new, check, fmt, explain, compile, verify, lsp):
+    for command in (new, check, fmt, explain, compile, verify, tune, lsp):
         command.add(commands)
     return parser

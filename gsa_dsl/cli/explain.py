@@ -31,7 +31,7 @@ stages, in order:
   typed   the checked tree: names resolved, parameters bound, ranges proved
   cost    what every construct costs (default)
   ir      the scalar maths of the kernels and its derivatives
-  plan    shape, tile sizes and launches of the kernels
+  plan    shape, tile sizes and launches of the kernels; on a GPU, the tuned ones too
   source  the generated module
 """
 
@@ -127,10 +127,12 @@ def _ir(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from gsa_dsl.cli.stages import plan_facts
+    from gsa_dsl.cli.stages import plan_facts, tuned_facts
     from gsa_dsl.cli.tree import tree_json, tree_text
 
-    facts = plan_facts(plan_for(check_file(arguments), arguments))
+    spec = check_file(arguments)
+    plan = plan_for(spec, arguments)
+    facts = [*plan_facts(plan), *tuned_facts(spec.source.text, dict(arguments.params), plan)]
     if arguments.json:
         print_json({"ok": True, "stage": "plan", "plan": {name: tree_json(value) for name, value in facts}})
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from gsa_dsl.codegen.printer import Dialect, print_scalars
@@ -36,6 +36,22 @@ def plan_facts(plan: Plan) -> list[tuple[str, object]]:
     maths = (GatePlan, ScorePlan, BudgetPlan)
     named = [(field.name, getattr(plan, field.name)) for field in fields(plan)]
     return [(name, value) for name, value in named if value is not None and not isinstance(value, maths)]
+
+
+def tuned_facts(text: str, params: Mapping[str, int | float], plan: Plan) -> list[tuple[str, object]]:
+    """The stored configurations that calls on this machine's GPU use instead of the plan's; none without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    from gsa_dsl.tuning.key import key_for, machine, spec_digest
+    from gsa_dsl.tuning.lookup import matching
+    from gsa_dsl.tuning.store import Store
+
+    shape = (plan.shape.heads, plan.shape.kv_heads, plan.shape.head_dim)
+    overlap = 0.0 if plan.listed else None
+    key = key_for(spec_digest(text, params), shape, "bfloat16", 1, overlap, machine())
+    return [(f"tuned ({one.origin})", one.config) for one in matching(key, Store.of_user())]
 
 
 def _gate(gate: GatePlan) -> Iterator[tuple[str, str]]:

@@ -138,6 +138,7 @@ class Plan:
     forced_origin: Origin | None
     documents_origin: Origin | None
     config: KernelConfig
+    config_origin: str | None = None
 
     @property
     def input_gates(self) -> tuple[GatePlan, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
+import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
@@ -16,12 +20,15 @@ from triton.runtime.jit import JITFunction
 
 TARGETS: dict[str, GPUTarget] = {
     "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_89": GPUTarget("cuda", 89, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-SHARED_LIMIT = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
+SHARED_LIMIT = {"sm_80": 163 << 10, "sm_89": 99 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
 """Shared memory a block may use, in bytes."""
+REGISTER_LIMIT = {"gfx942": 512}
+"""Registers a thread may use where that is not NVIDIA's 255."""
 
 # Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
 _INT32 = (
@@ -42,34 +49,48 @@ _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
-    """What the compiler says of one kernel: bytes of shared memory, registers spilled, matrix instructions."""
+    """What the compiler says of one kernel: bytes of shared memory, matrix instructions, registers a thread and the
+    bytes of local memory beside them (both 0 where the tool that reads them is not there).
+    """
 
     kernel: str
     variant: str
     target: str
     shared: int
     matrix: tuple[str, ...]
+    registers: int = 0
+    spilled: int = 0
 
     @property
     def fits(self) -> bool:
         return self.shared <= SHARED_LIMIT[self.target]
 
 
-def compile_for(module: ModuleType, target: str, dtype: str = "bf16") -> Iterator[KernelReport]:
-    """Compile every kernel of ``module`` for ``target`` (a key of :data:`TARGETS`), in each of its variants.
+def compile_for(
+    module: ModuleType,
+    target: str,
+    dtype: str = "bf16",
+    *,
+    kernels: Collection[str] | None = None,
+    heaviest: bool = False,
+) -> Iterator[KernelReport]:
+    """Compile the kernels of ``module`` for ``target`` (a key of :data:`TARGETS`), in each of their variants.
+
+    ``kernels`` names those wanted, all if left out; ``heaviest`` leaves out variants in which a flag is off.
 
     Raises:
         triton.CompilationError: a kernel does not compile for that target.
     """
-    kernels = {
+    wanted = {
         name: kernel
         for name, kernel in vars(module).items()
-        if isinstance(kernel, JITFunction) and name.endswith("_kernel")
+        if isinstance(kernel, JITFunction) and name.endswith("_kernel") and (kernels is None or name in kernels)
     }
     with _precision_of(module, target):
-        for name, kernel in kernels.items():
+        for name, kernel in wanted.items():
             flags = [param.name for param in kernel.params if param.is_constexpr]
-            for bits in range(1 << len(flags)):
+            every = 1 << len(flags)
+            for bits in range(every - 1 if heaviest else 0, every):
                 variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)}
                 yield _compile(module, name, kernel, target, dtype, variant)
 
@@ -109,7 +130,7 @@ def _compile(
         options={"num_warps": options["num_warps"], "num_stages": options["num_stages"]},
     )
     label = ", ".join(f"{flag}={value}" for flag, value in variant.items())
-    return KernelReport(name, label, target, compiled.metadata.shared, _matrix(compiled))
+    return KernelReport(name, label, target, compiled.metadata.shared, _matrix(compiled), *_usage(compiled))
 
 
 def _type(module: ModuleType, name: str, dtype: str) -> str:
@@ -120,6 +141,20 @@ def _type(module: ModuleType, name: str, dtype: str) -> str:
     if name == "word_ptr":
         return _WORD[str(module.WORD).removeprefix("torch.")]
     return f"*{dtype}" if name.endswith("_ptr") else "i32"
+
+
+def _usage(compiled: CompiledKernel) -> tuple[int, int]:
+    """Registers and bytes of local memory a thread, read from the machine code by the cuobjdump that triton ships."""
+    code, tool = compiled.asm.get("cubin"), Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    if code is None or not tool.exists():
+        return 0, 0
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        command = [str(tool), "-res-usage", file.name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _matrix(compiled: CompiledKernel) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ Shape = tuple[int, int]
 HeadShape = tuple[int, int, int] | tuple[int, int, int, int]
 Progress = Callable[[str], None]
 
+PHASES = ("sparse", "warmup")
+
 _SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (1, 37), (2, 53))
 _LONG: tuple[Shape, ...] = ((2, 1), (2, 37), (1, 129), (2, 300))
 _LONGEST = {"interpret": 128, "torch": 1024, "triton": 8192}  # lengths that a budget may still ask for
@@ -69,14 +71,16 @@ def verify(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     patterns: Sequence[str] = PATTERNS,
+    phases: Sequence[str] = PHASES,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Compare ``compiled`` with the reference and report every quantity of every case.
 
     ``shapes`` are (batch, length) pairs; by default one position, short, odd, and beyond the budget where that is
-    within reach. Random inputs are tried at each, the other ``patterns`` at one. ``dtype`` is bfloat16 on Triton and
-    float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU. ``progress`` is told the name of each
-    case. Mistakes are reported, not raised; what the compiled attention itself raises passes through.
+    within reach. Random inputs are tried at each, the other ``patterns`` at one; ``phases`` are those of a call.
+    ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU.
+    ``progress`` is told the name of each case. Mistakes are reported, not raised; what the compiled attention itself
+    raises passes through.
     """
     on_triton = compiled.backend == "triton"
     dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)
@@ -84,6 +88,8 @@ def verify(
     shapes = tuple(shapes or default_shapes(compiled))
     rows: list[Row] = []
     for case in _cases(compiled, shapes, patterns):
+        if case.phase not in phases:
+            continue
         if progress is not None:
             progress(str(case))
         run = _Run(compiled, case, dtype, device, seed)

@@ -104,7 +104,7 @@ def test_the_metadata(wheel: Path) -> None:
         for requirement in metadata.get_all("Requires-Dist", [])
         if "extra" not in requirement
     }
-    assert needed == {"jinja2", "lark", "numpy", "platformdirs", "rich", "sympy", "torch", "triton"}
+    assert needed == {"filelock", "jinja2", "lark", "numpy", "platformdirs", "rich", "sympy", "torch", "triton"}
     assert "gsa = gsa_dsl.cli:main" in entry_points
     assert "Apache License" in licence
 

@@ -22,7 +22,13 @@ SMALL = KernelConfig(
 ATTENTION = ("attend_fwd_kernel", "attend_bwd_query_kernel", "attend_bwd_key_kernel")
 # gsa_small has gsa's kernels and gates, which are compiled below.
 OTHER_EXAMPLES = [name for name in EXAMPLES if name != "gsa_small"]
-MATRIX = {"sm_80": {"mma"}, "sm_90": {"wgmma", "mma"}, "sm_100": {"tcgen05", "mma"}, "gfx942": {"mfma"}}
+MATRIX = {
+    "sm_80": {"mma"},
+    "sm_89": {"mma"},
+    "sm_90": {"wgmma", "mma"},
+    "sm_100": {"tcgen05", "mma"},
+    "gfx942": {"mfma"},
+}
 
 
 def reports(

@@ -1,0 +1,126 @@
+"""Inputs to take times on: neighbouring queries choose alike, as in real models; how alike is set and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gsa_dsl.testing.inputs import Inputs, make_inputs
+
+if TYPE_CHECKING:
+    from gsa_dsl.compiler import CompiledAttention, Selection
+
+_PROBE = 13  # a length that no other size of a tensor is taken for
+_STEADIEST = 24.0  # log2 of the longest memory, in tokens
+
+
+def workload(
+    compiled: CompiledAttention,
+    length: int,
+    memory: float = 0.0,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cuda",
+    seed: int = 0,
+) -> Inputs:
+    """Everything a call of ``compiled`` takes, batch 1, normally distributed, drawn on ``device``.
+
+    What decides the choice drifts along the sequence with a memory of ``memory`` tokens (:func:`drifting`); the
+    indexer's biases are 0. Whatever else a call takes looks as in :func:`gsa_dsl.testing.inputs.make_inputs`.
+    """
+    sizes = {name: compiled.meta[name] for name in ("heads", "kv_heads", "head_dim")}
+    short = make_inputs(compiled.spec, batch=1, length=_PROBE, dtype=dtype, **sizes)
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(name: str, like: Tensor) -> Tensor:
+        shape = [length if size == _PROBE else size for size in like.shape]
+        if name == "index.b":
+            return torch.zeros(shape, device=device, dtype=like.dtype)
+        return torch.randn(shape, device=device, generator=generator).to(like.dtype)
+
+    named = short.tensors()
+    made = short.replaced({name: draw(name, x) for name, x in named.items()})
+    # What has no gradient, as the state of running means: values as they are, stretched where they go along positions.
+    others: dict[str, Any] = {
+        field.name: _stretched(value, length).to(device)
+        for field in dataclasses.fields(short)
+        if field.name not in named and isinstance(value := getattr(short, field.name), Tensor)
+    }
+    return drifting(dataclasses.replace(made, **others), memory)
+
+
+def drifting(inputs: Inputs, memory: float) -> Inputs:
+    """``inputs``, drawn without memory, with the indexer's queries and weights made to drift."""
+    if memory <= 0:
+        return inputs
+    moved = {name: x for name, x in inputs.tensors().items() if name in ("index.q", "index.w")}
+    return inputs.replaced(
+        {
+            name: drift(x.float().transpose(2, -1), memory).transpose(2, -1).contiguous().to(x.dtype)
+            for name, x in moved.items()
+        }
+    )
+
+
+def _stretched(x: Tensor, length: int) -> Tensor:
+    """Every axis as long as the probe made ``length`` long, each entry repeated."""
+    for axis, size in enumerate(x.shape):
+        if size == _PROBE:
+            x = x.index_select(axis, torch.arange(length) * _PROBE // length)
+    return x
+
+
+def drift(noise: Tensor, memory: float) -> Tensor:
+    """White noise made into a stationary first-order autoregression along the last axis (0: left as it is)."""
+    if memory <= 0:
+        return noise
+    decay = math.exp(-1.0 / memory)
+    frequency = torch.fft.rfftfreq(noise.shape[-1], device=noise.device) * (2 * math.pi)
+    gain = math.sqrt(1 - decay**2) / torch.sqrt(1 + decay**2 - 2 * decay * torch.cos(frequency))
+    drifting: Tensor = torch.fft.irfft(torch.fft.rfft(noise) * gain, n=noise.shape[-1])
+    return drifting
+
+
+def overlap(selection: Selection) -> float:
+    """Mean Jaccard index of neighbouring queries' choices, over the second half of the sequence, within tiles."""
+    tile = selection.module.TILE.value
+    lists = selection.lists
+    half = lists.word.shape[1] // 2
+    width = lists.word.shape[2]
+    listed = torch.arange(width, device=lists.pos.device) < lists.count[:, half:, None]
+    word = torch.where(listed, lists.word[:, half:].to(torch.int32), 0)
+    either = shared = 0
+    for r in range(tile - 1):
+        pair = (word >> r) & 3
+        shared += int((pair == 3).sum())
+        either += int((pair != 0).sum())
+    return shared / max(either, 1)
+
+
+def overlap_of(compiled: CompiledAttention, inputs: Inputs) -> float | None:
+    """The overlap of the choices made on ``inputs``; None where nothing is chosen."""
+    with torch.no_grad():
+        aux: Any = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
+    return None if aux.selection is None else overlap(aux.selection)
+
+
+def calibrate(compiled: CompiledAttention, length: int, wanted: float, steps: int = 9, **options: Any) -> float:
+    """The drift memory, in tokens, that gives neighbouring choices an overlap of about ``wanted``.
+
+    ``options`` are those of :func:`workload`. Nothing drifts for ``wanted`` 0; what then overlaps does so by chance.
+    """
+    if wanted <= 0:
+        return 0.0
+    low, high = 0.0, _STEADIEST
+    white = workload(compiled, length, **options)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        found = overlap_of(compiled, drifting(white, 2.0**middle))
+        if found is None:
+            return 0.0
+        low, high = (low, middle) if found > wanted else (middle, high)
+    return float(2.0 ** ((low + high) / 2))

@@ -1,0 +1,274 @@
+"""The measuring side of a child process: is a configuration right, and how long do its kernels take?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from triton.runtime.errors import OutOfResources
+
+from gsa_dsl.compiler import CompiledAttention, compile, plan_of
+from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.passes.schedule import default_config
+from gsa_dsl.runtime import loader
+from gsa_dsl.testing.inputs import Inputs
+from gsa_dsl.testing.verify import verify
+from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
+from gsa_dsl.tuning.job import PHASES, Job, KernelFailure, Timing, WrongResult
+from gsa_dsl.tuning.space import config_to_json
+
+SHORT = 160
+"""Where a candidate meets the dense float64 reference: several tiles of queries, several blocks of keys."""
+FLUSHED = 256 << 20
+"""Bytes written before each measurement: more than any GPU's L2 cache keeps."""
+ROW_ERROR = 0.1
+"""How far a row may be from the default's, relative to rows' root mean square: far beyond rounding and single ties."""
+
+
+class Runner(Protocol):
+    """What a child process can do for its parent; :class:`Bench` does it on the GPU, tests put another in its place."""
+
+    def check(self, config: KernelConfig) -> None:
+        """Raise if the configuration cannot run or is wrong."""
+
+    def time(
+        self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
+    ) -> list[Timing]:
+        """Medians over ``repeats`` interleaved runs at ``length``, fewer if ``seconds`` are over sooner.
+
+        ``kernels`` asks for the times of single kernels beside the totals.
+        """
+
+    def overlap(self, length: int) -> float | None:
+        """How alike neighbouring queries choose on the inputs at ``length``; None where nothing is chosen."""
+
+
+class Bench:
+    """The :class:`Runner` of a real spec; keeps modules, inputs and the default's results between requests."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.dtype: torch.dtype = getattr(torch, job.dtype)
+        self.cuda = job.backend == "triton"
+        self.device = torch.device("cuda" if self.cuda else "cpu")
+        self.default = compile(
+            job.spec,
+            name=job.name,
+            heads=job.heads,
+            kv_heads=job.kv_heads,
+            head_dim=job.head_dim,
+            params=job.params,
+            backend=job.backend,
+            tune="off",
+            cache_dir=job.folder,
+        )
+        shape = (job.heads, job.kv_heads, job.head_dim)
+        self._plan = plan_of(Source(job.name, job.spec), job.params, shape)
+        if self.cuda and self.dtype is torch.float32:
+            config = default_config(self._plan.shape, listed=self._plan.listed, itemsize=4)
+            self._plan, self.default = replace(self._plan, config=config), self.default.with_config(config)
+        self._made: dict[KernelConfig, CompiledAttention] = {self._plan.config: self.default}
+        self._inputs: dict[int, Inputs] = {}
+        self._expected: dict[str, Tensor] | None = None
+        self._checked: Inputs | None = None
+        self._sent: Tensor | None = None
+        self._flush = torch.empty(FLUSHED if self.cuda else 1, dtype=torch.int8, device=self.device)
+
+    def check(self, config: KernelConfig) -> None:
+        """First the float64 reference at a short length, then the default's result where keys are left out."""
+        compiled = self._compiled(config)
+        with launches_watched(compiled.kernels):
+            short = (1, min(SHORT, self.job.check_length))
+            report = verify(compiled, shapes=[short], dtype=self.dtype, patterns=("normal",), phases=("sparse",))
+            if not report.ok:
+                worst = report.failures[0]
+                raise WrongResult(f"{worst.quantity} off by {worst.error:.2g} of {worst.allowed:.2g} ({worst.case})")
+            if self._expected is None:
+                self._expected = self._default_results()
+            for name, value in self._results(compiled).items() if self._expected else ():
+                error = row_error(value, self._expected[name])
+                # Written so that a NaN is wrong.
+                if not error <= ROW_ERROR:
+                    raise WrongResult(f"{name} is off by {error:.2g} of the default's at L={self.job.check_length}")
+        if self.cuda:
+            torch.cuda.empty_cache()  # many children share the GPU with the one that takes times
+
+    def time(
+        self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
+    ) -> list[Timing]:
+        """Interleaved: each repeat runs every configuration once, so that a drift of the clock meets all alike."""
+        until = time.monotonic() + seconds
+        inputs = self._workload(length)
+        made = [self._compiled(config) for config in configs]
+        samples: list[dict[tuple[str, str], list[float]]] = [defaultdict(list) for _ in made]
+        for repeat in range(repeats + 1):
+            for compiled, taken in zip(made, samples, strict=True):
+                for phase, run in (("forward", self._forward), ("training", self._training)):
+                    times = self._timed(partial(run, compiled, inputs), compiled.kernels, kernels)
+                    if repeat == 0:
+                        continue  # the first run loads code and fills caches
+                    for name, milliseconds in times.items():
+                        taken[phase, name].append(milliseconds)
+            if repeat and time.monotonic() >= until:
+                break
+        return [_medians(taken) for taken in samples]
+
+    def _compiled(self, config: KernelConfig) -> CompiledAttention:
+        """The attention with these tile sizes; its module is written where other processes find it too."""
+        made = self._made.get(config)
+        if made is None:
+            from gsa_dsl.codegen.emit import emit_triton
+
+            digest = hashlib.sha256(json.dumps(config_to_json(config)).encode()).hexdigest()[:16]
+            path = Path(self.job.folder) / f"candidate_{digest}.py"
+            if not path.is_file():
+                loader.keep(path, emit_triton(replace(self._plan, config=config)))
+            module = loader.load_module(path, interpret=not self.cuda)
+            recipe = {**self.default.recipe, "config": config}
+            made = CompiledAttention(path, module, self.default.backend, recipe, self.default.spec.source)
+            self._made[config] = made
+        return made
+
+    def _workload(self, length: int) -> Inputs:
+        """The inputs at a length, ready for gradients; those of another length are let go, they may fill the memory."""
+        if length not in self._inputs:
+            self._inputs.clear()
+            options: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
+            memory = calibrate(self.default, length, self.job.overlap or 0.0, steps=6, **options)
+            self._inputs[length] = workload(self.default, length, memory, **options).requires_grad_()
+        return self._inputs[length]
+
+    def overlap(self, length: int) -> float | None:
+        """The overlap that the inputs at this length really have."""
+        return overlap_of(self.default, self._workload(length))
+
+    def _forward(self, compiled: CompiledAttention, x: Inputs) -> Tensor:
+        with torch.no_grad():
+            output: Tensor = compiled(x.query, x.key, x.value, **x.keywords())
+        return output
+
+    def _training(self, compiled: CompiledAttention, x: Inputs) -> tuple[Tensor, Tensor]:
+        """One step: output and log-sum-exp; gradients are left on the inputs."""
+        x.zero_grad()
+        output, aux = compiled(x.query, x.key, x.value, **x.keywords(), return_aux=True)
+        reached = [output] if aux.indexer_loss is None else [output, aux.indexer_loss]
+        torch.autograd.backward(reached, [self._cotangent(output), *(torch.ones_like(y) for y in reached[1:])])
+        return output, aux.lse
+
+    def _cotangent(self, output: Tensor) -> Tensor:
+        if self._sent is None or self._sent.shape != output.shape:
+            generator = torch.Generator(self.device).manual_seed(1)
+            noise = torch.randn(output.shape, device=self.device, generator=generator)
+            self._sent = noise.to(output.dtype)
+        return self._sent
+
+    def _default_results(self) -> dict[str, Tensor]:
+        """What candidates are held against; nothing where the planner's tiles do not fit the GPU."""
+        try:
+            return self._results(self.default)
+        except OutOfResources:
+            return {}
+
+    def _results(self, compiled: CompiledAttention) -> dict[str, Tensor]:
+        """Everything a call gives at the length of the check, gradients included."""
+        if self._checked is None:
+            options: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
+            self._checked = workload(self.default, self.job.check_length, 32.0, **options).requires_grad_()
+        streamed = self._forward(compiled, self._checked)
+        output, lse = self._training(compiled, self._checked)
+        made = {"inference": streamed, "output": output, "lse": lse}
+        made |= {f"d {name}": x for name, x in self._checked.gradients().items()}
+        return {name: x.detach() for name, x in made.items()}
+
+    def _timed(self, run: Callable[[], object], module: ModuleType, kernels: bool) -> dict[str, float]:
+        """Milliseconds of one run from a cold cache: ``total`` and, if asked for, each kernel's over its launches."""
+        marks: list[tuple[str, Any, Any]] = []
+        with launches_watched(module, (lambda name, a, b: marks.append((name, a, b))) if kernels else None, self._mark):
+            self._flush.zero_()
+            start = self._mark()
+            run()
+            marks.append(("total", start, self._mark()))
+        if self.cuda:
+            torch.cuda.synchronize()
+        times: dict[str, float] = defaultdict(float)
+        for name, first, last in marks:
+            times[name] += first.elapsed_time(last) if self.cuda else (last - first) * 1e3
+        return times
+
+    def _mark(self) -> Any:
+        """Now, on the time line of the device."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+
+@contextmanager
+def launches_watched(
+    module: ModuleType, told: Callable[[str, Any, Any], None] | None = None, mark: Callable[[], Any] = time.perf_counter
+) -> Iterator[None]:
+    """While open, a launch of a kernel of ``module`` that fails names the kernel, and ``told`` hears when each ran."""
+    before = {name: getattr(module, name) for name in module.LAUNCH}
+    for name, kernel in before.items():
+        setattr(module, name, _Watched(name, kernel, told, mark))
+    try:
+        yield
+    finally:
+        for name, kernel in before.items():
+            setattr(module, name, kernel)
+
+
+class _Watched:
+    """A kernel with the same launch syntax, ``kernel[grid](...)``."""
+
+    def __init__(
+        self, name: str, kernel: Any, told: Callable[[str, Any, Any], None] | None, mark: Callable[[], Any]
+    ) -> None:
+        self._name, self._kernel, self._told, self._mark = name, kernel, told, mark
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        launch = self._kernel[grid]
+
+        def watched(*args: Any, **kwargs: Any) -> None:
+            start = self._mark() if self._told is not None else None
+            try:
+                launch(*args, **kwargs)
+            except Exception as error:
+                raise KernelFailure(self._name, error) from error
+            if self._told is not None:
+                self._told(self._name, start, self._mark())
+
+        return watched
+
+
+def row_error(actual: Tensor, expected: Tensor) -> float:
+    """The worst row's distance, relative to the root mean square of rows; equal infinities agree, NaN never does."""
+    off = torch.where(actual == expected, 0.0, actual.double() - expected.double())
+    size = torch.where(expected.isfinite(), expected.double(), 0.0)
+    if expected.ndim == 4:
+        off, size = off.norm(dim=-1), size.norm(dim=-1)
+    return (off.abs().max() / size.square().mean().sqrt().clamp_min(1e-30)).item()
+
+
+def _medians(samples: dict[tuple[str, str], list[float]]) -> Timing:
+    middle = {key: statistics.median(values) for key, values in samples.items()}
+    return Timing(
+        totals={phase: middle[phase, "total"] for phase in PHASES},
+        kernels={
+            phase: {name: x for (of, name), x in middle.items() if of == phase and name != "total"} for phase in PHASES
+        },
+    )

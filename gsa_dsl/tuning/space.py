@@ -1,0 +1,226 @@
+"""What may be chosen for a plan: a product of small groups, one for each kernel that has knobs of its own.
+
+Two fields are shared by several kernels (``tile``, ``backward_keys``); at fixed values of these, what is best for one
+kernel does not depend on what another does. A search may therefore try a choice of every group in one run of one module
+and add up the best: the space is large, what has to be measured is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from gsa_dsl.options import KernelConfig, Launch
+
+if TYPE_CHECKING:
+    from gsa_dsl.ir.plan import Plan
+
+Choice = tuple[tuple[str, int], ...]
+"""Values of some fields, as (("block_keys", 64), ("attend.warps", 4)); fields of a launch are written with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A field of :class:`KernelConfig` and the values worth trying, the planner's own added where it is not there."""
+
+    field: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The kernels whose time ``axes`` decide, given the values of the ``shared`` fields."""
+
+    name: str
+    kernels: tuple[str, ...]
+    shared: tuple[str, ...]
+    axes: tuple[Axis, ...]
+
+
+SHARED = (
+    Axis("tile", (1, 2, 4, 8, 16, 32)),
+    Axis("backward_keys", (32, 64, 128)),
+)
+GROUPS = (
+    Group(
+        "attend",
+        ("attend_fwd_kernel",),
+        ("tile",),
+        (Axis("block_keys", (32, 64, 128)), Axis("attend.warps", (4, 8)), Axis("attend.stages", (2, 3, 4))),
+    ),
+    Group(
+        "backward",
+        ("attend_bwd_query_kernel", "attend_bwd_key_kernel"),
+        ("tile", "backward_keys"),
+        (Axis("backward.warps", (4, 8)), Axis("backward.stages", (1, 2, 3))),
+    ),
+    Group(
+        "score",
+        ("score_kernel",),
+        (),
+        (
+            Axis("score_rows", (32, 64, 128)),
+            Axis("score_keys", (64, 128, 256)),
+            Axis("strip", (4, 8, 16)),
+            Axis("score.warps", (4, 8)),
+            Axis("score.stages", (2, 3)),
+        ),
+    ),
+    Group(
+        "threshold",
+        ("threshold_kernel",),
+        (),
+        (
+            Axis("scan_keys", (1024, 2048, 4096)),
+            Axis("sample", (512, 1024)),
+            Axis("threshold.warps", (4, 8)),
+        ),
+    ),
+    Group("list", ("list_kernel",), ("tile",), (Axis("list_keys", (128, 256, 512)), Axis("lists.warps", (2, 4, 8)))),
+    Group(
+        "loss",
+        ("indexer_loss_kernel",),
+        ("tile", "backward_keys"),
+        (Axis("loss.warps", (4, 8)), Axis("loss.stages", (1, 2, 3))),
+    ),
+)
+WORKSPACE = Axis("workspace_mib", (128, 256, 512))
+"""Tried last, on whole calls: how many queries are chosen for at a time touches every kernel of the selection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Everything that may be chosen for one plan; ``base`` is the planner's own choice and always part of it.
+
+    ``group_pad``, ``dim`` and ``index_dim`` (0 without an indexer), as padded in the kernels, and ``index_heads`` are
+    what a static estimate needs of the plan; ``rows`` bounds tile x group_pad: what a matrix instruction wants, and
+    what registers hold.
+    """
+
+    base: KernelConfig
+    shared: tuple[Axis, ...]
+    groups: tuple[Group, ...]
+    workspace: Axis | None
+    group_pad: int
+    dim: int
+    index_dim: int
+    index_heads: int
+
+    def combinations(self) -> tuple[Choice, ...]:
+        """Every combination of the shared fields' values."""
+        return tuple(product(self.shared))
+
+    def choices(self, group: Group) -> tuple[Choice, ...]:
+        """Every choice of a group's own fields."""
+        return tuple(product(group.axes))
+
+    @property
+    def size(self) -> int:
+        """How many configurations the product holds."""
+        count = len(self.combinations()) * (len(self.workspace.values) if self.workspace else 1)
+        for group in self.groups:
+            count *= len(self.choices(group))
+        return count
+
+    @property
+    def to_measure(self) -> int:
+        """How many times a kernel would have to be measured to know the best of the whole product."""
+        return sum(len(self.slots(group)) * len(self.choices(group)) for group in self.groups)
+
+    def slots(self, group: Group) -> tuple[Choice, ...]:
+        """The combinations of shared values that a group's time depends on."""
+        return tuple(dict.fromkeys(project(combination, group.shared) for combination in self.combinations()))
+
+
+def space_of(plan: Plan) -> Space:
+    """The space of a plan: the groups whose kernels it has, and tiles that matrix instructions and registers bear."""
+    from gsa_dsl.codegen.emit import launches
+    from gsa_dsl.passes.schedule import next_power_of_two
+
+    base, kernels = plan.config, set(launches(plan))
+    group_pad = next_power_of_two(plan.shape.group)
+    tiles = Axis("tile", tuple(tile for tile in SHARED[0].values if 16 <= tile * group_pad <= 256))
+    return Space(
+        base=base,
+        shared=tuple(_with_base(axis, base) for axis in (tiles, *SHARED[1:])),
+        groups=tuple(
+            Group(group.name, group.kernels, group.shared, tuple(_with_base(axis, base) for axis in group.axes))
+            for group in GROUPS
+            if kernels.intersection(group.kernels)
+        ),
+        workspace=_with_base(WORKSPACE, base) if plan.score is not None else None,
+        group_pad=group_pad,
+        dim=max(16, next_power_of_two(plan.shape.head_dim)),
+        index_dim=0 if plan.score is None else max(16, next_power_of_two(plan.score.dim)),
+        index_heads=0 if plan.score is None else plan.score.heads,
+    )
+
+
+def _with_base(axis: Axis, base: KernelConfig) -> Axis:
+    return Axis(axis.field, tuple(sorted({*axis.values, value_of(base, axis.field)})))
+
+
+def product(axes: Iterable[Axis]) -> Iterable[Choice]:
+    """Every combination of values of ``axes``."""
+    axes = tuple(axes)
+    for values in itertools.product(*(axis.values for axis in axes)):
+        yield tuple((axis.field, value) for axis, value in zip(axes, values, strict=True))
+
+
+def value_of(config: KernelConfig, field: str) -> int:
+    """The value of a field, ``"tile"`` or ``"attend.warps"``."""
+    value: Any = config
+    for name in field.split("."):
+        value = getattr(value, name)
+    return int(value)
+
+
+def choice_of(config: KernelConfig, names: Iterable[str]) -> Choice:
+    """What ``config`` has in these fields."""
+    return tuple((name, value_of(config, name)) for name in names)
+
+
+def project(choice: Choice, names: Iterable[str]) -> Choice:
+    """The part of a choice that concerns these fields."""
+    kept = set(names)
+    return tuple((name, value) for name, value in choice if name in kept)
+
+
+def with_choice(config: KernelConfig, choice: Choice) -> KernelConfig:
+    """``config`` with the fields of ``choice`` set."""
+    changed: dict[str, Any] = {}
+    for name, value in choice:
+        outer, _, inner = name.partition(".")
+        if inner:
+            changed[outer] = replace(changed.get(outer, getattr(config, outer)), **{inner: value})
+        else:
+            changed[outer] = value
+    return replace(config, **changed)
+
+
+def config_to_json(config: KernelConfig) -> dict[str, Any]:
+    """Plain values: numbers, and of a launch a pair."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {name: [x.warps, x.stages] if isinstance(x, Launch) else x for name, x in values.items()}
+
+
+def config_from_json(data: Mapping[str, Any]) -> KernelConfig:
+    """The inverse of :func:`config_to_json`. Raises ValueError or TypeError for what is no configuration."""
+    values: dict[str, Any] = {name: Launch(*x) if isinstance(x, list) else x for name, x in data.items()}
+    return KernelConfig(**values)
+
+
+def difference(config: KernelConfig, base: KernelConfig) -> str:
+    """What ``config`` has other than ``base``, as ``tile=16, attend=(4, 3)``; ``the default`` if nothing."""
+    mine, other = config_to_json(config), config_to_json(base)
+    changed = (f"{name}={tuple(x) if isinstance(x, list) else x}" for name, x in mine.items() if x != other[name])
+    return ", ".join(changed) or "the default"
+
+
+def space_digest() -> str:
+    """Changes whenever other values may be chosen, or the configuration has other fields."""
+    text = repr((SHARED, GROUPS, WORKSPACE, tuple(field.name for field in fields(KernelConfig))))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,162 @@
+"""A machine whose times are known: what the search should find, and every way in which a measurement can go wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.tuning.job import Failure, Job, KernelFailure, Outcome, Timing, WrongResult
+from gsa_dsl.tuning.space import Axis, Choice, Group, Space, with_choice
+
+SPACE = Space(
+    base=KernelConfig(),
+    shared=(Axis("tile", (4, 8, 16)), Axis("backward_keys", (32, 64))),
+    groups=(
+        Group(
+            "attend",
+            ("attend_fwd_kernel",),
+            ("tile",),
+            (Axis("block_keys", (32, 64, 128)), Axis("attend.warps", (4, 8))),
+        ),
+        Group("backward", ("attend_bwd_query_kernel",), ("tile", "backward_keys"), (Axis("backward.warps", (4, 8)),)),
+        Group("score", ("score_kernel",), (), (Axis("score_rows", (32, 64, 128)), Axis("score_keys", (64, 128)))),
+    ),
+    workspace=Axis("workspace_mib", (128, 256, 512)),
+    group_pad=16,
+    dim=128,
+    index_dim=64,
+    index_heads=4,
+)
+BEST = with_choice(
+    KernelConfig(),
+    (
+        ("tile", 16), ("backward_keys", 32), ("block_keys", 128), ("attend.warps", 8), ("backward.warps", 4),
+        ("score_rows", 128), ("score_keys", 128), ("workspace_mib", 512),
+    ),
+)  # fmt: skip
+
+
+WASTE = 0.01
+"""What a workspace of half the size costs in whole calls."""
+
+
+def milliseconds(config: KernelConfig, length: int) -> dict[str, float]:
+    """Times of kernels that are least for ``BEST``; each depends on its own fields and the shared ones."""
+
+    def away(*pairs: tuple[int, int]) -> float:
+        return sum(abs(math.log2(value / best)) for value, best in pairs)
+
+    tile = (config.tile, BEST.tile)
+    steps = {
+        "attend_fwd_kernel": away(tile, (config.block_keys, 128), (config.attend.warps, 8)),
+        "attend_bwd_query_kernel": away(tile, (config.backward_keys, 32), (config.backward.warps, 4)),
+        "score_kernel": away((config.score_rows, 128), (config.score_keys, 128)),
+    }
+    return {kernel: (1 + 0.2 * off) * length / 8192 for kernel, off in steps.items()}
+
+
+def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
+    """What a run of the fake machine says."""
+    each = milliseconds(config, length)
+    forward = {kernel: each[kernel] for kernel in ("attend_fwd_kernel", "score_kernel")}
+    # Few queries at a time cost a little everywhere.
+    waste = WASTE * math.log2(512 / config.workspace_mib)
+    totals = {"forward": sum(forward.values()) + waste, "training": sum(each.values()) + waste}
+    return Timing(totals, {"forward": forward, "training": each} if kernels else {})
+
+
+@dataclass
+class FakeBench:
+    """A bench with a clock of its own: a check takes 2 s, a run at 8192 tokens 0.1 s."""
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    now: float = 0.0
+    checked: list[KernelConfig] = field(default_factory=list)
+    timed: list[tuple[KernelConfig, int]] = field(default_factory=list)
+    run_seconds: float = 0.1
+    cut_off: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def _spend(self, seconds: float, until: float) -> bool:
+        """Let time pass; False if what takes ``seconds`` is cut off at ``until``."""
+        done = self.now + seconds <= until
+        self.cut_off += not done
+        self.now = self.now + seconds if done else max(self.now, until)
+        return done
+
+    def why(self, config: KernelConfig) -> Failure | None:
+        """Failures are keyed by an expression over ``c``, as ``c.tile == 16``."""
+        return next((why for text, why in self.failures.items() if eval(text, {"c": config})), None)
+
+    def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        self.checked += configs
+        if not self._spend(2.0 if configs else 0.0, until):
+            return [Failure("no time", "not finished") for _ in configs]
+        return [self.why(config) for config in configs]
+
+    def time(
+        self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
+    ) -> list[Outcome]:
+        self.timed += [(config, length) for config in configs]
+        if not self._spend(len(configs) * (repeats + 1) * self.run_seconds * (length / 8192) ** 2, until):
+            return [Failure("no time", "not finished") for _ in configs]
+        return [timing(config, length, kernels=kernels) for config in configs]
+
+
+class FakeRunner:
+    """What a child process runs in tests: the fake machine, and accidents that the job's spec asks for by name.
+
+    The spec's text is words as ``exit:tile=16``, what happens when a configuration with that tile is checked.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.accidents = [word.split(":") for word in job.spec.split() if ":" in word and "=" in word]
+        if "unstartable:now=1" in job.spec:
+            raise RuntimeError("no device")
+
+    def check(self, config: KernelConfig) -> None:
+        for what, where in self.accidents:
+            name, _, value = where.partition("=")
+            if getattr(config, name, None) == int(value):
+                accident(what)
+
+    def time(
+        self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
+    ) -> list[Timing]:
+        time.sleep(0.002 * len(configs))
+        return [timing(config, length, kernels=kernels) for config in configs]
+
+    def overlap(self, length: int) -> float | None:
+        return 0.5
+
+
+def accident(what: str) -> None:
+    """Everything that can happen to a process."""
+    from triton.runtime.errors import OutOfResources
+
+    match what:
+        case "exit":
+            print("CUDA error: an illegal memory access was encountered")
+            os._exit(7)
+        case "hang":
+            time.sleep(600)
+        case "resources":
+            try:
+                raise OutOfResources(300_000, 232_448, "shared memory")
+            except OutOfResources as error:
+                raise KernelFailure("attend_fwd_kernel", error) from error
+        case "wrong":
+            raise WrongResult("output off by 0.5 of 0.01")
+        case "raise":
+            raise ValueError("something else\nentirely")
+
+
+def everything(space: Space) -> dict[tuple[str, Choice], tuple[Choice, ...]]:
+    """Every choice of every slot, none dropped."""
+    return {(group.name, slot): space.choices(group) for group in space.groups for slot in space.slots(group)}

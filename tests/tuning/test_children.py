@@ -1,0 +1,130 @@
+"""Child processes that die, hang, fail or never start, for real; the parent goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.tuning.bench import ChildBench
+from gsa_dsl.tuning.children import Child, Crew
+from gsa_dsl.tuning.job import Failure, Job, Timing
+from gsa_dsl.tuning.space import config_to_json
+from tests.codegen.generated import ROOT
+
+FAKE = "tests.tuning.fakes:FakeRunner"
+GOOD = KernelConfig(tile=4)
+
+
+def job(spec: str = "") -> Job:
+    return Job(spec, "fake", {}, 64, 4, 128, "bfloat16", 0.9, "unused")
+
+
+def check(config: KernelConfig) -> dict[str, object]:
+    return {"do": "check", "config": config_to_json(config)}
+
+
+def soon(seconds: float = 60.0) -> float:
+    return time.monotonic() + seconds
+
+
+@pytest.mark.parametrize(
+    ("accident", "kind", "detail", "kernel"),
+    [
+        ("exit", "crashed", "exit status 7.*illegal memory access", None),
+        ("resources", "out of resources", "shared memory, Required: 300000", "attend_fwd_kernel"),
+        ("wrong", "wrong result", "output off by 0.5 of 0.01", None),
+        ("raise", "error", "ValueError: something else", None),
+    ],
+)
+def test_an_accident_is_a_failure_and_the_next_question_is_answered(
+    accident: str, kind: str, detail: str, kernel: str | None
+) -> None:
+    child = Child(job(f"{accident}:tile=16"), FAKE)
+    try:
+        failure = child.ask(check(KernelConfig(tile=16)), soon())
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.kernel) == (kind, kernel)
+        import re
+
+        assert re.search(detail, failure.detail)
+        assert child.ask(check(GOOD), soon()) == {"done": True}
+    finally:
+        child.close()
+
+
+def test_a_child_that_hangs_is_given_up_and_replaced() -> None:
+    child = Child(job("hang:tile=16"), FAKE)
+    try:
+        assert child.ask(check(GOOD), soon()) == {"done": True}
+        begun = time.monotonic()
+        assert child.ask(check(KernelConfig(tile=16)), soon(), patience=0.5) == Failure("hung", "silent for 0.5 s")
+        assert time.monotonic() - begun < 5
+        assert child.ask(check(GOOD), soon()) == {"done": True}
+    finally:
+        child.close()
+
+
+def test_a_child_that_cannot_start_says_why() -> None:
+    child = Child(job("unstartable:now=1"), FAKE)
+    assert child.ask(check(GOOD), soon()) == Failure("not started", "RuntimeError: no device")
+    child.close()
+
+
+def test_a_closed_child_leaves_no_process() -> None:
+    child = Child(job("hang:tile=16"), FAKE)
+    child.ask(check(GOOD), soon())
+    assert child._process is not None
+    pid = child._process.pid
+    child.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_child_goes_when_its_parent_does() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "gsa_dsl.tuning.worker", FAKE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert worker.stdin is not None
+    worker.stdin.write(b'{"broken": 1}\n')
+    worker.stdin.close()
+    assert worker.wait(timeout=60) == 0
+    assert worker.stdout is not None
+    worker.stdout.close()
+
+
+def test_a_crew_answers_in_order_and_survives_its_members() -> None:
+    crew = Crew([Child(job("exit:tile=16 hang:tile=32"), FAKE) for _ in range(2)])
+    try:
+        crew.ask_all([check(GOOD)] * 2, soon(), 60.0)
+        tiles = (4, 16, 8, 32, 2)
+        answers = crew.ask_all([check(KernelConfig(tile=tile)) for tile in tiles], soon(), 3.0)
+    finally:
+        crew.close()
+    kinds = [answer.kind if isinstance(answer, Failure) else "good" for answer in answers]
+    assert kinds == ["good", "crashed", "good", "hung", "good"]
+
+
+def test_what_is_not_begun_in_time_says_so() -> None:
+    crew = Crew([Child(job(), FAKE)])
+    assert crew.ask_all([check(GOOD)] * 3, time.monotonic() - 1, 1.0) == [Failure("no time", "not begun")] * 3
+    crew.close()
+
+
+def test_times_of_several_configurations_at_once() -> None:
+    bench = ChildBench(job(), 1, FAKE)
+    try:
+        outcomes = bench.time([GOOD, KernelConfig(tile=16)], 8192, 3, soon(), kernels=True)
+        assert bench.overlap(8192, soon()) == 0.5
+    finally:
+        bench.close()
+    assert all(isinstance(outcome, Timing) for outcome in outcomes)
+    assert outcomes[0] != outcomes[1]

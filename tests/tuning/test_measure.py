@@ -1,0 +1,187 @@
+"""The measuring side of a child process, for real: interpreted kernels at tiny sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.tuning import measure
+from gsa_dsl.tuning.inputs import drift, workload
+from gsa_dsl.tuning.job import Job, KernelFailure, WrongResult
+from gsa_dsl.tuning.measure import Bench, launches_watched, row_error
+from tests.codegen.generated import PARAMS, example
+
+SMALL = KernelConfig(
+    tile=8,
+    block_keys=16,
+    backward_keys=16,
+    score_rows=16,
+    score_keys=16,
+    strip=1,
+    scan_keys=64,
+    list_keys=32,
+    sample=16,
+)
+
+
+def bench(tmp_path: Path, name: str, overlap: float | None = None) -> Bench:
+    text = example(name).text
+    job = Job(text, f"{name}.gsa", PARAMS[name], 4, 2, 16, "float32", overlap, str(tmp_path), 20, "interpret")
+    return Bench(job)
+
+
+def test_a_right_configuration_passes_and_is_timed_kernel_by_kernel(tmp_path: Path) -> None:
+    made = bench(tmp_path, "sliding_sink")
+    base = made._plan.config
+    other = replace(base, tile=8, block_keys=16, backward_keys=16)
+    made.check(other)
+    first, second = made.time([base, other], 24, 1, 60.0, True)
+    for timing in (first, second):
+        assert set(timing.totals) == {"forward", "training"}
+        assert set(timing.kernels["forward"]) == {"attend_fwd_kernel"}
+        assert {"attend_bwd_query_kernel", "attend_bwd_key_kernel"} < set(timing.kernels["training"])
+        assert 0 < sum(timing.kernels["training"].values()) < timing.totals["training"]
+        assert timing.of(("attend_fwd_kernel",)) > timing.kernels["forward"]["attend_fwd_kernel"]
+    assert made.time([base], 24, 1, 60.0, False)[0].kernels == {"forward": {}, "training": {}}
+    assert made.overlap(24) is None
+
+
+def test_medians_of_turns_without_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(tmp_path, "sliding_sink")
+    base = made._plan.config
+    order: list[KernelConfig] = []
+
+    def timed(run: partial[object], module: object, kernels: bool) -> dict[str, float]:
+        order.append(run.args[0].config)
+        return {"total": 1000.0 if len(order) <= 4 else float(len(order))}
+
+    monkeypatch.setattr(made, "_timed", timed)
+    other = replace(base, tile=8)
+    first, second = made.time([base, other], 24, 3, 60.0, False)
+    assert order == [base, base, other, other] * 4
+    assert first.totals == {"forward": 9.0, "training": 10.0}
+    assert second.totals == {"forward": 11.0, "training": 12.0}
+    order.clear()
+    made.time([base, other], 24, 3, 0.0, False)
+    assert len(order) == 8  # no time left: a warm-up and one run
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("acc = acc * shrink[:, None] + ", "acc = acc * shrink[:, None] + 1.05 * "),
+        ("ds = (p * (dp - delta[:, None]))", "ds = (p * dp)"),
+        ("(s[None, :] > t[:, None] - LAST)", "(s[None, :] > t[:, None] - LAST - 1)"),
+    ],
+    ids=["values", "gradient", "window"],
+)
+def test_a_wrong_configuration_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
+    from gsa_dsl.codegen import emit
+
+    made = bench(tmp_path, "sliding_sink")
+    real: Callable[..., str] = emit.emit_triton
+
+    def broken(plan: object) -> str:
+        text = real(plan)
+        assert right in text
+        return text.replace(right, wrong)
+
+    monkeypatch.setattr(emit, "emit_triton", broken)
+    with pytest.raises(WrongResult):
+        made.check(replace(made._plan.config, tile=8))
+
+
+def test_what_differs_only_at_length_is_found_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(tmp_path, "sliding_sink")
+    monkeypatch.setattr(measure, "SHORT", 1)
+    made._expected = {name: 1.5 * x for name, x in made._results(made.default).items()}
+    with pytest.raises(WrongResult, match="of the default's at L=20"):
+        made.check(replace(made._plan.config, tile=8))
+
+
+@pytest.mark.slow
+def test_a_spec_that_chooses_keys(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa", overlap=0.5)
+    made._plan = replace(made._plan, config=SMALL)
+    made.default = made._compiled(SMALL)
+    made.check(replace(SMALL, tile=16))
+    (timing,) = made.time([SMALL], 32, 1, 60.0, True)
+    assert {"score_kernel", "threshold_kernel", "list_kernel"} < set(timing.kernels["forward"])
+    assert "indexer_loss_kernel" in timing.kernels["training"]
+    found = made.overlap(32)
+    assert found is not None
+    assert 0.2 < found < 0.9
+
+
+def test_a_launch_that_fails_names_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(tmp_path, "sliding_sink")
+    kernels = made.default.kernels
+
+    class Broken:
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            def launch(*_: object, **__: object) -> None:
+                raise RuntimeError("misaligned address")
+
+            return launch
+
+    monkeypatch.setattr(kernels, "attend_bwd_query_kernel", Broken())
+    before = kernels.attend_fwd_kernel
+    with pytest.raises(KernelFailure, match="misaligned") as raised, launches_watched(kernels):
+        made._results(made.default)
+    assert raised.value.kernel == "attend_bwd_query_kernel"
+    assert kernels.attend_fwd_kernel is before
+
+
+def test_rows_are_compared_each_by_itself() -> None:
+    expected = torch.randn(1, 1, 1000, 16, generator=torch.Generator().manual_seed(0))
+    actual = expected.clone()
+    actual[0, 0, 500] = 0.0
+    assert row_error(expected, expected) == 0.0
+    assert row_error(actual, expected) > 0.3
+    actual[0, 0, 500] = float("nan")
+    assert not row_error(actual, expected) <= 0.1
+    infinite = torch.tensor([[[1.0, float("-inf")]]])
+    assert row_error(infinite, infinite) == 0.0
+
+
+def test_a_workload_has_the_shapes_of_a_call(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa")
+    options = {"dtype": torch.float32, "device": "cpu"}
+    white, steady = (workload(made.default, 40, memory, **options) for memory in (0.0, 64.0))  # type: ignore[arg-type]
+    assert {name: tuple(x.shape) for name, x in white.tensors().items()} == {
+        "query": (1, 4, 40, 16),
+        "key": (1, 2, 40, 16),
+        "value": (1, 2, 40, 16),
+        "gates.value": (1, 2, 40, 16),
+        "gates.output": (1, 4, 40, 16),
+        "index.q": (1, 4, 40, 64),
+        "index.k": (1, 40, 64),
+        "index.w": (1, 4, 40),
+        "index.b": (4,),
+    }
+    for name, x in white.tensors().items():
+        same = torch.equal(x, steady.tensors()[name])
+        assert same is (name not in ("index.q", "index.w"))
+
+    def step(x: torch.Tensor) -> float:
+        return (x[:, :, 1:] - x[:, :, :-1]).square().mean().item()
+
+    assert steady.index is not None
+    assert white.index is not None
+    assert step(steady.index["q"]) < 0.2 * step(white.index["q"])
+
+
+def test_drift_keeps_the_variance() -> None:
+    noise = torch.randn(64, 4096, generator=torch.Generator().manual_seed(0))
+    moved = drift(noise, 16.0)
+    assert moved.var().item() == pytest.approx(1.0, abs=0.1)
+    assert (moved[:, 1:] * moved[:, :-1]).mean().item() == pytest.approx(0.94, abs=0.05)
+    assert drift(noise, 0.0) is noise

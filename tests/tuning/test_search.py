@@ -1,0 +1,164 @@
+"""The search on a machine whose times are known, with a clock of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from gsa_dsl.options import KernelConfig
+from gsa_dsl.tuning.job import Failure
+from gsa_dsl.tuning.prune import Slot, Survivors
+from gsa_dsl.tuning.search import Found, Progress, search
+from gsa_dsl.tuning.space import Choice, choice_of
+from tests.tuning.fakes import BEST, SPACE, FakeBench, everything, milliseconds
+
+ALL = Survivors(everything(SPACE), ())
+
+
+def run(bench: FakeBench, seconds: float = 600.0, lengths: tuple[int, ...] = (8192,), **options: object) -> Found:
+    return search(
+        SPACE,
+        ALL,
+        SPACE.combinations(),
+        bench,
+        lengths=lengths,
+        seconds=seconds,
+        clock=bench.clock,
+        wave=4,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_it_finds_the_best_of_all_without_trying_all() -> None:
+    bench = FakeBench()
+    found = run(bench)
+    assert found.config == BEST
+    assert found.ended == "exhausted"
+    assert found.gain > 1.3
+    assert not found.failed
+    assert len(set(bench.checked)) < 40 < SPACE.size
+    assert found.tried == len(set(bench.checked))
+
+
+def timed(bench: FakeBench) -> dict[Slot, set[Choice]]:
+    """The choices of each slot that were timed in some configuration."""
+    found: dict[Slot, set[Choice]] = {slot: set() for slot in ALL.kept}
+    for config, _ in bench.timed:
+        for group in SPACE.groups:
+            own = choice_of(config, (axis.field for axis in group.axes))
+            found[group.name, choice_of(config, group.shared)].add(own)
+    return found
+
+
+def test_every_choice_of_every_slot_is_tried() -> None:
+    bench = FakeBench()
+    run(bench)
+    assert timed(bench) == {slot: set(choices) for slot, choices in ALL.kept.items()}
+
+
+@pytest.mark.parametrize("seconds", [8.0, 15.0, 30.0, 60.0, 120.0])
+@pytest.mark.parametrize("lengths", [(8192,), (8192, 32768)])
+def test_the_budget_is_kept(seconds: float, lengths: tuple[int, ...]) -> None:
+    bench = FakeBench()
+    found = run(bench, seconds, lengths)
+    assert bench.now <= 1.1 * seconds
+    assert bench.cut_off == 0 or seconds < 30  # once the pace is known, nothing is begun that does not fit
+    assert found.gain >= 1.0
+    assert found.length in lengths
+
+
+def test_a_larger_budget_finds_no_less() -> None:
+    gains = [run(FakeBench(), seconds).gain for seconds in (15.0, 40.0, 600.0)]
+    assert gains == sorted(gains)
+    assert gains[-1] > gains[0]
+
+
+def test_the_last_word_is_had_at_the_real_length() -> None:
+    bench = FakeBench()
+    found = run(bench, lengths=(8192, 32768))
+    assert (found.length, found.config) == (32768, BEST)
+    short = [config for config, length in bench.timed if length == 8192]
+    long = [config for config, length in bench.timed if length == 32768]
+    assert len(set(long)) < len(set(short))
+
+
+def test_a_kernel_that_fails_costs_only_its_own_choice() -> None:
+    why = Failure("out of resources", "shared memory", "attend_fwd_kernel")
+    bench = FakeBench({"c.block_keys == 128": why})
+    found = run(bench)
+    assert found.config.block_keys == 64
+    assert (found.config.tile, found.config.score_rows, found.config.score_keys) == (16, 128, 128)
+    good = {slot: {c for c in choices if ("block_keys", 128) not in c} for slot, choices in ALL.kept.items()}
+    assert timed(bench) == good
+    assert 1 <= len(found.failed) <= 6  # two choices in each of three slots
+    assert all(config.block_keys == 128 and reason == why for config, reason in found.failed)
+
+
+def test_a_failure_without_a_name_is_taken_apart() -> None:
+    bench = FakeBench({"c.score_rows == 128": Failure("wrong result", "output off")})
+    found = run(bench)
+    assert found.config.score_rows == 64
+    assert (found.config.tile, found.config.block_keys, found.config.score_keys) == (16, 128, 128)
+    assert all(config.score_rows == 128 for config, _ in found.failed)
+    assert timed(bench) == {s: {c for c in x if ("score_rows", 128) not in c} for s, x in ALL.kept.items()}
+
+
+def test_a_shared_value_that_never_works_is_given_up() -> None:
+    bench = FakeBench({"c.tile == 16": Failure("crashed", "the process died")})
+    found = run(bench)
+    assert found.config.tile == 8
+    assert found.config.block_keys == 128
+
+
+def test_what_is_not_faster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.tuning import fakes
+
+    def alike(config: KernelConfig, length: int) -> dict[str, float]:
+        return dict.fromkeys(milliseconds(BEST, length), 1.0 if config == SPACE.base else 0.995)
+
+    monkeypatch.setattr(fakes, "milliseconds", alike)
+    monkeypatch.setattr(fakes, "WASTE", 0.0)
+    found = run(FakeBench())
+    assert found.config == SPACE.base
+    assert found.gain == 1.0
+
+
+def test_a_default_that_fails_leaves_nothing_to_compare_with() -> None:
+    bench = FakeBench({"True": Failure("crashed", "no GPU")})
+    found = run(bench, seconds=60.0)
+    assert len(bench.checked) == 1
+    assert found.default is None
+    assert found.config == SPACE.base
+    assert found.gain == 1.0
+
+
+def test_a_default_too_large_for_the_gpu_is_replaced() -> None:
+    bench = FakeBench({"c.tile == 8": Failure("out of resources", "shared memory", "attend_bwd_query_kernel")})
+    found = run(bench)
+    assert found.default is None
+    assert found.best is not None
+    assert found.config == BEST
+
+
+def test_an_interruption_keeps_what_is_known() -> None:
+    bench = FakeBench()
+    seen: list[Progress] = []
+
+    def stop(at: Progress) -> None:
+        seen.append(at)
+        if at.tried >= 12:
+            raise KeyboardInterrupt
+
+    found = run(bench, progress=stop)
+    assert found.ended == "interrupted"
+    assert found.tried >= 12
+    assert found.gain > 1.0
+    assert found.config != SPACE.base
+    assert seen[-1].phase == "trying"
+    assert [at.seconds for at in seen] == sorted(at.seconds for at in seen)
+
+
+def test_progress_ends_with_the_gain() -> None:
+    seen: list[Progress] = []
+    found = run(FakeBench(), progress=seen.append)
+    assert [at.phase for at in seen if at.phase != "trying"][-1] == "comparing"
+    assert seen[-1].gain == pytest.approx(found.gain)
