@@ -115,6 +115,7 @@ class CompiledAttention:
         ema: torch.Tensor | None = None,
         phase: str = "sparse",
         selection: torch.Tensor | Selection | None = None,
+        extras: Mapping[str, torch.Tensor] | None = None,
         documents: torch.Tensor | None = None,
         return_aux: bool = False,
     ) -> Any:
@@ -130,6 +131,8 @@ class CompiledAttention:
             ema: [emas] float32, the running means before this step; the spec's initial values if left out.
             phase: "sparse", or "warmup" to attend to every key a query sees while the indexer learns (DeepSeek's DSA).
             selection: use this choice, bool [batch, query, key] or an earlier ``aux.selection``, not the indexer's.
+            extras: the learned tensors of the logits that the spec has, also in float32: sink [heads] and bias
+                [heads, places].
             documents: for a spec that says ``documents``, integer ids [batch, length]: positions next to each other
                 with equal ids are one document. On the CPU an id that comes back later is refused; on a GPU, where
                 looking would wait for the device, it is a document of its own.
@@ -137,17 +140,17 @@ class CompiledAttention:
 
         Returns:
             The output, like query but with value_dim features; with ``return_aux`` a pair of it and the :class:`Aux`.
-            Gradients flow to query, key, value and gates through the output and to ``index`` through
-            ``aux.indexer_loss`` only.
+            Gradients flow to query, key, value, gates and extras through the output, and to ``index`` through
+            ``aux.indexer_loss`` and, where the logit reads the score, through the output.
 
         Raises:
             OperandError: an operand does not fit; the message names it, what it is and what the spec asks.
         """
-        gates, index = gates or {}, index or {}
-        validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection)
+        gates, index, extras = gates or {}, index or {}, extras or {}
+        validate.check_call(self.meta, self.backend, query, key, value, gates, index, ema, phase, selection, extras)
         validate.check_documents(self.meta, documents, query)
         suited = self._suited_to(query.dtype, query.shape[2], query.device)
-        return suited._attend(query, key, value, gates, index, ema, phase, selection, documents, return_aux)
+        return suited._attend(query, key, value, gates, index, ema, phase, selection, extras, documents, return_aux)
 
     def _suited_to(self, dtype: torch.dtype, length: int, device: torch.device) -> CompiledAttention:
         """The same attention with the tile sizes for such calls: decided once a length bucket (a power of two)."""
@@ -276,6 +279,7 @@ class CompiledAttention:
         ema: torch.Tensor | None,
         phase: str,
         selection: torch.Tensor | Selection | None,
+        extras: Mapping[str, torch.Tensor],
         documents: torch.Tensor | None,
         return_aux: bool,
     ) -> Any:
@@ -283,7 +287,8 @@ class CompiledAttention:
             ema = torch.tensor(self.meta["ema_init"], dtype=torch.float32, device=query.device)
         elif ema is not None:
             ema = ema.detach().to(query.device, torch.float32)
-        more = {} if documents is None else {"documents": documents}
+        more: dict[str, Any] = {} if documents is None else {"documents": documents}
+        more |= {"extras": extras} if extras else {}
         chosen: Any = selection
         if isinstance(selection, Selection):
             # Lists are laid out for one module's tiles; a choice made by another module goes through its mask.

@@ -137,6 +137,8 @@ def _in_pairs(formula: sympy.Expr, table: CostTable) -> sympy.Expr:
 
 
 def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str]:
+    from gsa_dsl.sema.cost import TRAINING
+
     plain = _dense(causal=spec.causal)
     pairs, all_pairs = table.attended(sizes.length), plain.attended(sizes.length)
     figures, dense = sizes.figures(table), sizes.figures(plain)[-1]
@@ -150,9 +152,8 @@ def _beside_dense(spec: CheckedSpec, table: CostTable, sizes: Sizes) -> list[str
         f"dense attention at this size: {flops(dense.flops)}, {size(dense.bytes)}",
         times("this spec", figures[-1].flops, figures[-1].bytes),
     ]
-    if spec.train is not None:
-        paired = zip(table.rows, figures, strict=False)
-        used = [figure for row, figure in paired if row.span != spec.train.span]
+    if spec.train is not None or spec.soft:
+        used = [figure for figure in figures[:-1] if figure.construct not in TRAINING]
         lines.append(times("without training", sum(f.flops for f in used), sum(f.bytes for f in used)))
     return lines
 

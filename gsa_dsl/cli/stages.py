@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from gsa_dsl.codegen.printer import Dialect, print_scalars
 from gsa_dsl.ir.nodes import Scalar
-from gsa_dsl.ir.plan import BudgetPlan, GatePlan, Plan, ScorePlan
+from gsa_dsl.ir.plan import BudgetPlan, GatePlan, LogitPlan, Plan, ScorePlan
 from gsa_dsl.ops import FUNCTIONS
 
 Section = tuple[str, tuple[tuple[str, str], ...]]
@@ -27,13 +27,16 @@ def ir_sections(plan: Plan) -> list[Section]:
         sections.append(("score", tuple(_score(plan.score))))
     if plan.budget is not None:
         sections.append(("budget", tuple(_budget(plan.budget))))
-    sections.append(("attention", (("scale", repr(plan.scale)),)))
+    if plan.logit is None:
+        sections.append(("attention", (("scale", repr(plan.scale)),)))
+    else:
+        sections.append(("attention", tuple(_logit(plan.logit, plan.scale))))
     return sections
 
 
 def plan_facts(plan: Plan) -> list[tuple[str, object]]:
     """What a plan decides beside the maths: shape, forced keys, tile sizes and launches."""
-    maths = (GatePlan, ScorePlan, BudgetPlan)
+    maths = (GatePlan, LogitPlan, ScorePlan, BudgetPlan)
     named = [(field.name, getattr(plan, field.name)) for field in fields(plan)]
     return [(name, value) for name, value in named if value is not None and not isinstance(value, maths)]
 
@@ -75,6 +78,16 @@ def _score(score: ScorePlan) -> Iterator[tuple[str, str]]:
 def _budget(budget: BudgetPlan) -> Iterator[tuple[str, str]]:
     yield from _definitions(["k", *(f"ema{i} follows" for i in range(len(budget.emas)))], (budget.expr, *budget.emas))
     yield "k at most", str(budget.most)
+
+
+def _logit(logit: LogitPlan, scale: float) -> Iterator[tuple[str, str]]:
+    names = ["logit", *(f"d logit / d {name}" for name, _ in logit.partials)]
+    yield from _definitions(names, (logit.value, *(partial for _, partial in logit.partials)))
+    if logit.linear:
+        yield "d logit / d dot", repr(scale)
+    if logit.bias is not None:
+        (place,) = print_scalars((logit.bias.place,), _SPEC).results
+        yield "place of bias", f"{place}, one of {logit.bias.size}"
 
 
 def _definitions(names: list[str], exprs: tuple[Scalar, ...], prefix: str = "x") -> Iterator[tuple[str, str]]:

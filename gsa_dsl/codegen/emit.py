@@ -14,6 +14,7 @@ from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import Launch
 from gsa_dsl.passes.schedule import next_power_of_two
+from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
 
@@ -84,12 +85,43 @@ def _context(plan: Plan) -> dict[str, object]:
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],
         "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
+        "logit_reads": plan.logit.reads if plan.logit is not None else (),
+        "linear": plan.logit is None or plan.logit.linear,
+        "has_bias": plan.logit is not None and plan.logit.bias is not None,
+        # The largest power of two that is no more than the heads.
+        "slopes": 1 << plan.shape.heads.bit_length() - 1,
+        "place_slack": PLACE_SLACK,
         "train_origin": plan.train_origin,
+        "index_origin": plan.train_origin or (plan.logit.origin if plan.logit is not None else None),
+        **_extras(plan, uses),
         "zs": "".join(f"z{i}, " for i in range(len(gates))),
         "zs_target": "(z0,) " if len(gates) == 1 else ", ".join(f"z{i}" for i in range(len(gates))) + " ",
         "index_names": ", ".join(["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])]),
         "n_gates": len(gates),
         "word_dtype": word,
+    }
+
+
+def _extras(plan: Plan, uses: dict[str, bool]) -> dict[str, object]:
+    """What attention reads beside query, key, value and gates, as argument lists that end in a comma."""
+    index = ["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])] if plan.soft else []
+    sink = ["sink"] if plan.sink_origin is not None else []
+    has_bias = plan.logit is not None and plan.logit.bias is not None
+    atomic = ["key and value"] if plan.listed else []
+    atomic += ["the bias table"] if has_bias else []
+    atomic += ["the indexer"] if plan.soft else []
+
+    def arguments(names: list[str]) -> str:
+        return "".join(f"{name}, " for name in names)
+
+    return {
+        "given": arguments([*sink, *(["bias"] if has_bias else []), *index]),
+        "read": arguments([*sink, *(["table"] if has_bias else []), *index]),
+        "logit_args": arguments([*(["table"] if has_bias else []), *index]),
+        "saved": arguments([*sink, *(["table", "place"] if has_bias else []), *index]),
+        "extras": [*sink, *(["bias"] if has_bias else [])],
+        "atomic": " and ".join(atomic),
+        "always_atomic": len(atomic) > plan.listed,
     }
 
 
@@ -117,6 +149,9 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         chosen |= {f"{gate.target}_gate_{way}_kernel": GATE_LAUNCH for way in ("fwd", "bwd")}
     if plan.listed:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
+    if plan.soft:
+        # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.
+        chosen["attend_bwd_index_kernel"] = Launch(config.backward.warps, 1)
     if plan.temperature is not None:
         chosen["indexer_loss_kernel"] = config.loss
     return {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
@@ -143,9 +178,18 @@ def meta(plan: Plan) -> dict[str, object]:
         "ema_decay": [] if budget is None else list(budget.ema_decay),
         "ema_init": [] if budget is None else list(budget.ema_init),
         "trained": plan.temperature is not None,
+        **({"extras": extras} if (extras := _shapes(plan)) else {}),
         **({} if plan.causal else {"full": True}),
         **({"documents": True} if plan.documents else {}),
     }
+
+
+def _shapes(plan: Plan) -> dict[str, list[int]]:
+    """The learned tensors of a call and their shapes."""
+    shapes = {"sink": [plan.shape.heads]} if plan.sink_origin is not None else {}
+    if plan.logit is not None and plan.logit.bias is not None:
+        shapes["bias"] = [plan.shape.heads, plan.logit.bias.size]
+    return shapes
 
 
 def _tidy(text: str) -> str:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsa_dsl.codegen.printer import TRITON, Dialect, Printed, print_scalars
+from gsa_dsl.codegen.printer import HOST, TRITON, Dialect, Printed, print_scalars
 from gsa_dsl.ir.nodes import Scalar, inputs
 from gsa_dsl.ir.plan import Origin, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """``def name(params): return printed`` with the spec line it comes from."""
+    """``def name(params): return printed`` with the spec line it comes from; ``host``: called from Python."""
 
     name: str
     params: tuple[str, ...]
     printed: Printed
     origin: Origin
+    host: bool = False
 
 
 def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
@@ -31,16 +32,26 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
         add(f"{gate.target}_gate", params, (gate.factor,), gate.origin)
         add(f"{gate.target}_gate_grad", params, (gate.factor, *gate.partials), gate.origin)
 
+    if plan.logit is not None:
+        logit = plan.logit
+        add("logit", logit.reads, (logit.base2 if dialect is TRITON else logit.value,), logit.origin)
+        if logit.partials:
+            partials = tuple(partial for _, partial in logit.partials)
+            add("logit_grad", logit.gradient_reads, partials, logit.origin)
+        if logit.bias is not None:
+            # Places are taken on the host, in float64: rounding must not decide which number is read.
+            host = HOST if dialect is TRITON else dialect
+            made.append(Hook("bias_place", ("distance",), print_scalars((logit.bias.place,), host), logit.origin, True))
     if plan.score is not None:
         score = plan.score
         for i, reduction in enumerate(score.reductions):
             params = tuple(name for name, _ in reduction.partials)
             add(f"score_term{i}", params, (reduction.term,), score.origin)
-            if plan.temperature is not None:
+            if plan.trains:
                 add(f"score_term{i}_grad", params, tuple(partial for _, partial in reduction.partials), score.origin)
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
         add("score_outer", accs, (score.outer,), score.origin)
-        if plan.temperature is not None:
+        if plan.trains:
             add("score_outer_grad", accs, score.outer_partials, score.origin)
     if plan.budget is not None:
         budget = plan.budget

@@ -69,6 +69,17 @@ TORCH = Dialect(
         "pow": "{0} ** {1}",
     },
 )
+# Torch without helpers, for the host's part of a Triton module.
+HOST = Dialect(
+    "host",
+    {
+        **TORCH.functions,
+        "min": "torch.where({0} <= {1}, {0}, {1})",
+        "max": "torch.where({0} >= {1}, {0}, {1})",
+        "clamp": "torch.where({0} < {1}, {1}, torch.where({0} > {2}, {2}, {0}))",
+    },
+)
+_OF_TORCH = (TORCH, HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +153,10 @@ def _text(node: Scalar, dialect: Dialect, names: Mapping[Scalar, str]) -> tuple[
         right = _bracket(node.args[1], level + 1, dialect, names)
         return f"{left} {sign} {right}", level
     texts = [_text(arg, dialect, names)[0] for arg in node.args]
-    if dialect is TORCH and node.op == "pow":
+    if dialect in _OF_TORCH and node.op == "pow":
         texts = [_bracket(arg, _ATOM_LEVEL, dialect, names) for arg in node.args]
         return dialect.functions["pow"].format(*texts), _NEG_LEVEL
-    if dialect is TORCH and node.op == "where" and all(isinstance(arg, Const) for arg in node.args[1:]):
+    if dialect in _OF_TORCH and node.op == "where" and all(isinstance(arg, Const) for arg in node.args[1:]):
         # Between two Python numbers torch.where would choose float32, whatever the condition compares.
         texts[2] = f"{inputs(node.args[0])[0]}.new_tensor({texts[2]})"
     return dialect.functions[node.op].format(*texts), _ATOM_LEVEL

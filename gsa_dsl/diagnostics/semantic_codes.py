@@ -55,6 +55,12 @@ BOUND_NEEDS_O = "GSA081"
 BOUND_EXCEEDED = "GSA082"
 SELECTED_EXCEEDED = "GSA083"
 
+SCALE_AND_LOGIT = "GSA105"
+CONSTANT_LOGIT = "GSA106"
+UNBOUNDED_TABLE = "GSA107"
+TABLE_PLACE = "GSA108"
+SECOND_TABLE = "GSA109"
+
 CAUSAL_AND_FULL = "GSA120"
 BAD_MASS = "GSA121"
 NO_IDENTITY = "GSA135"
@@ -114,6 +120,11 @@ SEMANTIC: dict[str, str] = {
     BOUND_NEEDS_O: "bound without O( )",
     BOUND_EXCEEDED: "bound exceeded",
     SELECTED_EXCEEDED: "more keys selected than promised",
+    SCALE_AND_LOGIT: "scale beside a logit",
+    CONSTANT_LOGIT: "logit that is the same for every key",
+    UNBOUNDED_TABLE: "table without an end",
+    TABLE_PLACE: "table read at something else than a distance",
+    SECOND_TABLE: "table read at two places",
     CAUSAL_AND_FULL: "both causal and full",
     BAD_MASS: "mass outside (0, 1]",
     NO_IDENTITY: "gate that cannot start as the identity",

@@ -40,6 +40,14 @@ class Index(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup(Node):
+    """A table read at computed places: ``bias[h, min(distance, 511)]``; a place may be an index variable alone."""
+
+    base: Name
+    places: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Keyword(Node):
     """A named argument of a call: ``decay = 0.99``."""
 
@@ -90,7 +98,7 @@ class Binary(Node):
     right: Expr
 
 
-Expr = Number | Name | Index | Call | Reduce | Dot | Unary | Binary
+Expr = Number | Name | Index | Lookup | Call | Reduce | Dot | Unary | Binary
 
 
 # --- clauses ---------------------------------------------------------------------------------------------------------
@@ -116,6 +124,19 @@ class Scale(Node):
     """``scale EXPR``: what the logits ``q . k`` are multiplied by; 1 / sqrt(head_dim) unless said."""
 
     value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Logit(Node):
+    """``logit[t, s] = EXPR``: what the softmax is taken of, in place of the scaled ``q . k``."""
+
+    head: Index
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Sink(Node):
+    """``sink``: a learned logit a query head, in the softmax's denominator only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +252,8 @@ Clause = (
     | Full
     | Documents
     | Scale
+    | Logit
+    | Sink
     | Gate
     | Indexer
     | Budget

@@ -78,6 +78,13 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         (value,) = children
         return ast.Scale(_span(meta), value)
 
+    def logit(self, meta: Meta, children: tuple[ast.Index, ast.Expr]) -> ast.Logit:
+        head, body = children
+        return ast.Logit(_span(meta), head, body)
+
+    def sink(self, meta: Meta, children: list[Token]) -> ast.Sink:
+        return ast.Sink(_span(meta))
+
     def gate(
         self, meta: Meta, children: tuple[Token, ast.Expr, Token] | tuple[Token, ast.Expr, Token, Token]
     ) -> ast.Gate:
@@ -160,6 +167,11 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
     def index(self, meta: Meta, children: list[Token]) -> ast.Index:
         base, *indices = children
         return ast.Index(_span(meta), _name(base), tuple(map(_name, indices)))
+
+    def lookup(self, meta: Meta, children: list[Token | ast.Expr]) -> ast.Lookup:
+        base, *places = (_name(child) if isinstance(child, Token) else child for child in children)
+        assert isinstance(base, ast.Name)
+        return ast.Lookup(_span(meta), base, tuple(places))
 
     def call(self, meta: Meta, children: list[Token | ast.Expr | ast.Keyword]) -> ast.Call:
         func, *rest = children

@@ -43,6 +43,8 @@ RULES: dict[type[ast.Node], Rule] = {
     ast.Full: _PLAIN,
     ast.Documents: _PLAIN,
     ast.Scale: _PLAIN,
+    ast.Logit: _PLAIN,
+    ast.Sink: _PLAIN,
     ast.Gate: Rule(columns=(("=", 1), ("per", 2), ("starts", 2))),
     ast.Indexer: Rule(block=True),
     ast.Setting: _PLAIN,

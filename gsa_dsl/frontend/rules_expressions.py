@@ -92,7 +92,7 @@ def bracket(failure: Failure) -> Finding | None:
 
 def subscript(failure: Failure) -> Finding | None:
     """``budget`` or ``score`` without its subscript, and what a subscript cannot hold."""
-    if failure.top("BUDGET") or failure.top("SCORE"):
+    if failure.top("BUDGET") or failure.top("SCORE") or failure.top("LOGIT"):
         form = FORMS[str(failure.clause)].split(" =")[0]
         message = f"'{failure.clause}' needs its index variables: '{form}'"
         reason = "the subscript says what the definition may depend on"

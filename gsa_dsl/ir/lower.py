@@ -9,9 +9,21 @@ from pathlib import PurePath
 from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.ir.nodes import ONE, Apply, Const, Input, Scalar, apply, walk
-from gsa_dsl.ir.plan import BudgetPlan, GateInput, GatePlan, HeadShape, Level, Origin, Plan, Reduction, ScorePlan
+from gsa_dsl.ir.plan import (
+    BudgetPlan,
+    GateInput,
+    GatePlan,
+    HeadShape,
+    Level,
+    LogitPlan,
+    Origin,
+    Plan,
+    Reduction,
+    ScorePlan,
+    TablePlan,
+)
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.passes.canonicalize import canonicalize
+from gsa_dsl.passes.canonicalize import canonicalize, scaled
 from gsa_dsl.passes.derivative import derivative
 from gsa_dsl.passes.schedule import default_config
 from gsa_dsl.sema import typed
@@ -23,13 +35,16 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
     source = spec.source
     origin = _origin(source, spec.tree.name.span)
     score = _score(spec) if spec.indexer is not None and spec.selection is not None else None
+    scale, logit = _logit(spec, shape)
     return Plan(
         name=spec.name,
         spec_name=source.name,
         shape=shape,
         causal=spec.causal,
         documents=spec.documents,
-        scale=_scale(spec, shape),
+        scale=scale,
+        logit=logit,
+        sink_origin=_origin(source, spec.sink.span) if spec.sink is not None else None,
         query_gate=_gates(spec, "query"),
         key_gate=_gates(spec, "key"),
         value_gate=_gates(spec, "value"),
@@ -65,6 +80,38 @@ def _scale(spec: CheckedSpec, shape: HeadShape) -> float:
     if not isinstance(value, Const):
         raise AssertionError(f"a checked scale is a number, got {value}")
     return value.value
+
+
+def _logit(spec: CheckedSpec, shape: HeadShape) -> tuple[float, LogitPlan | None]:
+    """The scale, and the logit unless it is the scaled dot product and no more."""
+    if spec.logit is None:
+        return _scale(spec, shape), None
+    value = canonicalize(scalar(spec.logit.body, shape=shape))
+    # What the spec reads, also where the maths cancels it: a call passes what the spec asks for.
+    reads = tuple(name for name in ("dot", "distance", "slope", "bias", "score") if name in spec.logit.reads)
+    by_dot = derivative(value, "dot")
+    linear = isinstance(by_dot, Const)
+    scale = by_dot.value if isinstance(by_dot, Const) else 1.0
+    if reads == ("dot",) and linear and canonicalize(apply("mul", Const(scale), Input("dot"))) == _front(value):
+        return scale, None
+    learned = tuple(name for name in ("dot", "bias", "score") if name in reads and not (name == "dot" and linear))
+    table = spec.logit.bias
+    return scale, LogitPlan(
+        value=value,
+        base2=scaled(value, 1.0 / math.log(2.0)),
+        reads=reads,
+        partials=tuple((name, derivative(value, name)) for name in learned),
+        linear=linear,
+        bias=TablePlan(canonicalize(scalar(table.place)), table.size) if table is not None else None,
+        origin=_origin(spec.source, spec.logit.span),
+    )
+
+
+def _front(value: Scalar) -> Scalar:
+    """``value`` with the constant of a product first."""
+    if isinstance(value, Apply) and value.op == "mul" and isinstance(value.args[1], Const):
+        return apply("mul", value.args[1], value.args[0])
+    return value
 
 
 def _gates(spec: CheckedSpec, target: str) -> GatePlan | None:
@@ -163,7 +210,7 @@ def scalar(
                 return Const(float(value))
             case typed.Dimension(name=name):
                 if shape is None:
-                    raise AssertionError(f"{name} outside a scale")
+                    raise AssertionError(f"{name} outside a scale or a logit")
                 return Const(float(getattr(shape, name)))
             case typed.Leaf(name=name):
                 return Input((rename or {}).get(name, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsa_dsl.ir.nodes import Scalar
+from gsa_dsl.ir.nodes import Scalar, inputs
 from gsa_dsl.options import KernelConfig
 
 
@@ -112,10 +112,43 @@ class BudgetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A learned table of ``size`` numbers a query head, read at ``place``, rounded down, of the input ``distance``."""
+
+    place: Scalar
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogitPlan:
+    """What the softmax is taken of, over the inputs ``reads``: dot, distance, slope, bias and score.
+
+    ``base2`` is ``value`` times log2(e), for a softmax in base 2. ``partials`` are those of ``value`` by dot, bias and
+    score where it reads them; a constant one by dot is no entry: it is the plan's scale.
+    """
+
+    value: Scalar
+    base2: Scalar
+    reads: tuple[str, ...]
+    partials: tuple[tuple[str, Scalar], ...]
+    linear: bool
+    bias: TablePlan | None
+    origin: Origin
+
+    @property
+    def gradient_reads(self) -> tuple[str, ...]:
+        """What the partials read, in the order of ``reads``."""
+        found = {name for _, partial in self.partials for name in inputs(partial)}
+        return tuple(name for name in self.reads if name in found)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One attention, ready to be printed. ``score`` and ``budget`` are both set or both None.
 
     A query sees the positions of its span: ``causal`` ends it at the query, ``documents`` narrows it to a document.
+    ``scale`` is the derivative of a logit by ``q . k`` where that is one number; without a ``logit``, a logit is
+    ``scale * q . k``. ``sink_origin`` is set where the softmax has a sink.
     """
 
     name: str
@@ -124,6 +157,8 @@ class Plan:
     causal: bool
     documents: bool
     scale: float
+    logit: LogitPlan | None
+    sink_origin: Origin | None
     query_gate: GatePlan | None
     key_gate: GatePlan | None
     value_gate: GatePlan | None
@@ -159,3 +194,13 @@ class Plan:
     def listed(self) -> bool:
         """Whether queries attend to chosen keys (lists) rather than to a range of positions."""
         return self.score is not None
+
+    @property
+    def trains(self) -> bool:
+        """Whether a gradient reaches the indexer, by its loss or through the logits."""
+        return self.temperature is not None or self.soft
+
+    @property
+    def soft(self) -> bool:
+        """Whether the logits read the indexer's score, and pass a gradient to it."""
+        return self.logit is not None and "score" in self.logit.reads

@@ -13,7 +13,7 @@ from gsa_dsl.frontend.parser import parse, unfinished
 from gsa_dsl.frontend.phrases import slot_words
 from gsa_dsl.frontend.reader import without_comments
 from gsa_dsl.frontend.words import CLAUSES, FORMS, SETTINGS
-from gsa_dsl.lsp.words import STATISTICS, TENSOR_DOCS, function_docs
+from gsa_dsl.lsp.words import LOGIT_DOCS, STATISTICS, TENSOR_DOCS, function_docs
 from gsa_dsl.ops import FUNCTIONS, REDUCTIONS
 from gsa_dsl.sema.contexts import (
     SCALARS,
@@ -22,11 +22,13 @@ from gsa_dsl.sema.contexts import (
     Number,
     budget_context,
     gate_context,
+    logit_context,
     promise_context,
     scale_context,
     score_context,
     size_context,
 )
+from gsa_dsl.sema.interval import REALS
 from gsa_dsl.sema.names import INDICES, SHAPE_SYMBOLS
 
 _SIZES = {"J": 1, "dI": 1}
@@ -90,6 +92,7 @@ Params = Mapping[str, Number]
 CONTEXTS: dict[str, Callable[[Params], Context]] = {
     "attention": lambda params: size_context(params, "a default"),
     "scale": scale_context,
+    "logit": lambda params: logit_context(params, REALS),
     "gate": lambda params: gate_context(params, "element"),
     "budget": budget_context,
     "select": lambda params: size_context(params, "the count"),
@@ -120,6 +123,10 @@ def _names(failure: Failure) -> Iterator[Completion]:
     if context.tensors:
         for name, indices in {**VECTORS, **SCALARS}.items():
             yield Completion(name, "tensor", TENSOR_DOCS[name], f"{name}[{', '.join(indices)}]")
+    elif context.place is not None:
+        written = {**context.vectors, **{name: known.indices for name, known in context.readable.items()}}
+        for name, indices in {**written, "bias": ("h", "min(distance, 511)")}.items():
+            yield Completion(name, "tensor", LOGIT_DOCS[name], f"{name}[{', '.join(indices)}]" if indices else name)
     yield from _functions(context)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.lsp.document import Document, path_to, typed_nodes, within, word_at
-from gsa_dsl.lsp.words import TENSOR_DOCS, clause_docs, function_docs
+from gsa_dsl.lsp.words import LOGIT_DOCS, TENSOR_DOCS, clause_docs, function_docs
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.names import INDICES
 from gsa_dsl.sema.typed import CheckedSpec, Typed
@@ -84,6 +84,8 @@ def _function(path: list[ast.Node], word: str) -> list[str]:
 
 
 def _tensor(path: list[ast.Node], word: str) -> list[str]:
+    if any(isinstance(node, ast.Logit) for node in path):
+        return [f"`{word}`: {LOGIT_DOCS[word]}"] if word in LOGIT_DOCS else []
     inside = any(isinstance(node, ast.Index) and node.base.id == word for node in path)
     return [f"`{word}`: {TENSOR_DOCS[word]}"] if inside and word in TENSOR_DOCS else []
 

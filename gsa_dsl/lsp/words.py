@@ -30,6 +30,14 @@ TENSOR_DOCS: dict[str, str] = {
     "score": "how well the key at position s suits the query at position t, by the indexer",
     "x": "the layer's input",
 }
+LOGIT_DOCS: dict[str, str] = {
+    "q": "the attention's query at position t, of the query head at hand",
+    "k": "the attention's key at position s, of the kv head at hand",
+    "distance": "how far the key lies before the query: t - s",
+    "slope": "ALiBi's slope of the query head: 2^(-8 (h + 1) / heads)",
+    "bias": "a learned table with numbers for each query head, read at a function of the distance",
+    "score": TENSOR_DOCS["score"],
+}
 
 
 def function_docs(name: str) -> list[str]:

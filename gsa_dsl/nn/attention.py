@@ -25,8 +25,12 @@ class GSAttention(nn.Module):
 
     Holds the query, key, value and output projections, one linear layer per gate that reads ``linear(x)`` (its bias
     starts at 0, so the gate starts where the spec's expression puts it; a gate that ``starts identity`` has a weight of
-    0 and the bias that makes it 1), the indexer's projections of the *detached* input, and, if the spec
+    0 and the bias that makes it 1), the indexer's projections of the *detached* input, the learned tensors of the
+    logits (``extras.sink`` [heads] and ``extras.bias`` [heads, places], 0 at first), and, if the spec
     says ``ema``, the buffer ``budget_ema`` (float32 whatever the module's dtype; updated in training mode only).
+
+    An indexer that learns through the logits alone is a part of the model's function as any other: its projections
+    read the input itself, and pass its gradient on.
 
     Attributes:
         compiled: the compiled attention; copies of the module share it, a pickle compiles the spec again.
@@ -95,6 +99,7 @@ class GSAttention(nn.Module):
                     nn.init.zeros_(layer.weight)
                 self.gate_proj[gate.name] = layer
 
+        self.extras = nn.ParameterDict()
         self.index_proj = nn.ModuleDict()
         self.index_bias: nn.Parameter | None = None
         if indexer is not None:
@@ -104,6 +109,9 @@ class GSAttention(nn.Module):
                     self.index_bias = nn.Parameter(torch.zeros(indexer.heads, device=device, dtype=dtype))
                 else:
                     self.index_proj[name] = linear(widths[name], False)
+
+        for name, shape in compiled.spec.extras(self.heads).items():
+            self.extras[name] = nn.Parameter(torch.zeros(shape, device=device, dtype=dtype))
 
         emas = compiled.spec.emas
         initial = torch.tensor([ema.init for ema in emas], dtype=torch.float32, device=device) if emas else None
@@ -179,6 +187,7 @@ class GSAttention(nn.Module):
                 index=index,
                 ema=self.budget_ema,
                 phase=self.phase,
+                extras=dict(self.extras),
                 documents=documents,
                 return_aux=want_aux,
             )
@@ -260,7 +269,9 @@ class GSAttention(nn.Module):
         indexer = self.compiled.spec.indexer
         if indexer is None:
             return None
-        seen = x.detach()
+        spec = self.compiled.spec
+        # Its own loss must not train the layers below; the model's loss, through the logits, must.
+        seen = x if spec.soft and spec.train is None else x.detach()
         index: dict[str, Tensor] = {name: layer(seen) for name, layer in self.index_proj.items()}
         if "q" in index:
             index["q"] = self._heads(index["q"], indexer.heads)

@@ -39,6 +39,20 @@ def canonicalize(expr: Scalar) -> Scalar:
     return rebuild(expr, lambda leaf: leaf, _simplify)
 
 
+def scaled(expr: Scalar, factor: float) -> Scalar:
+    """``factor * expr`` with the factor moved into sums, to where constants meet; equal but for rounding."""
+
+    def go(node: Scalar) -> Scalar:
+        match node:
+            case Apply("add" | "sub" as op, (a, b)):
+                return apply(op, go(a), go(b))
+            case Apply("neg", (x,)):
+                return apply("neg", go(x))
+        return apply("mul", Const(factor), node)
+
+    return canonicalize(go(expr))
+
+
 def _simplify(node: Apply) -> Scalar:
     op, args = node.op, node.args
     if op in _FOLD and all(isinstance(arg, Const) for arg in args):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gsa_dsl.reference.evaluate import Scope, evaluate, pairwise_dot
+from gsa_dsl.reference.logits import Pairs, logits
 from gsa_dsl.reference.statistics import budget_values, ema_means
 from gsa_dsl.reference.visible import forced_keys, visible_keys
 from gsa_dsl.sema.typed import CheckedSpec, GateSpec, IndexerSpec
@@ -57,6 +58,7 @@ def reference(
     ema: Tensor | None = None,
     phase: str = "sparse",
     selection: Tensor | None = None,
+    extras: Mapping[str, Tensor] | None = None,
     documents: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> ReferenceResult:
@@ -68,17 +70,19 @@ def reference(
     state vector (the spec's initial values if None).
 
     ``phase="warmup"`` attends, and fits the indexer, to every key a query sees. ``selection``, a bool mask
-    ``[B, L, L]``, replaces the indexer's choice. ``documents [B, L]``: integer ids, for a spec that says ``documents``;
-    a run of equal ids is one document. ``dtype`` is what to compute in: float64 is the meaning, less shows the error of
-    eager torch.
+    ``[B, L, L]``, replaces the indexer's choice. ``extras``: sink ``[H]`` and bias ``[H, places]``, as far as the spec
+    has them. ``documents [B, L]``: integer ids, for a spec that says ``documents``; a run of equal ids is one document.
+    ``dtype`` is what to compute in: float64 is the meaning, less shows the error of eager torch.
 
-    The output is differentiable in query, key, value and gates, the indexer's loss in ``index`` alone.
+    The output is differentiable in query, key, value, gates and extras, and in ``index`` where the logit reads the
+    score; the indexer's loss in ``index`` alone.
     Raises ValueError when inputs and spec do not match.
     """
-    _check_inputs(spec, gates, index, phase, selection, documents)
+    _check_inputs(spec, gates, index, extras, query.shape[1], phase, selection, documents)
     q, k, v = (x.to(dtype) for x in (query, key, value))
-    batch, heads, length, head_dim = q.shape
+    batch, _, length, _ = q.shape
     index = {name: x.to(dtype) for name, x in (index or {}).items()}
+    extras = {name: x.to(dtype) for name, x in (extras or {}).items()}
     state = ema if ema is not None else q.new_tensor([e.init for e in spec.emas])
     state = state.detach().to(dtype)
     visible = visible_keys(spec, batch, length, q.device, documents)
@@ -97,22 +101,19 @@ def reference(
             if selection is not None:
                 selected = selection & visible
 
-    scale = head_dim**-0.5
-    if spec.scale is not None:
-        scale = evaluate(spec.scale, _dimensions(q, k)).item()
     gated = {"query": q, "key": k, "value": v}
     for gate in spec.gates:
         if gate.target in gated:
             gated[gate.target] = gated[gate.target] * _gate(gate, gates, dtype)
     q, k, v = gated.values()
-    output, lse, attention = _attend(q, k, v, selected, scale, heads // k.shape[1])
+    output, lse, attention = _attend(spec, q, k, v, index, extras, selected)
     for gate in spec.gates:
         if gate.target == "output":
             output = output * _gate(gate, gates, dtype)
 
     loss = None
     if spec.train is not None and spec.indexer is not None:
-        loss = _indexer_loss(spec.indexer, index, attention, selected, spec.train.temperature)
+        loss = _indexer_loss(spec, index, attention, selected)
     return ReferenceResult(
         output=output,
         lse=lse,
@@ -164,32 +165,58 @@ def choose(scores: Tensor, exact: Tensor, visible: Tensor, forced: Tensor) -> tu
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, selected: Tensor, scale: float, group: int
+    spec: CheckedSpec,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Mapping[str, Tensor],
+    extras: Mapping[str, Tensor],
+    selected: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output ``[B, H, L, D]``, lse ``[B, H, L]``, and the detached, head-averaged attention ``[B, L, L]``."""
-    k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+    dimensions = {"head_dim": q.shape[-1], "heads": q.shape[1], "kv_heads": k.shape[1]}
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    learned = {**index, **extras}
 
-    def rows_of(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = scale * (q @ k.transpose(-1, -2))
-        log_p, lse = _masked_log_softmax(logits, mask.unsqueeze(1))
+    def rows_of(rows: slice, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(learned, tensors, strict=True))
+        score = None
+        if spec.soft and spec.indexer is not None:
+            score = score_rows(spec.indexer, {name: given[name] for name in index}, rows)
+            # A key whose score is not finite has no logit, and is not seen.
+            mask = mask & score.isfinite()
+        pairs = Pairs(q @ k.transpose(-1, -2), rows.start, score, given.get("bias"), dimensions)
+        log_p, lse = _masked_log_softmax(logits(spec, pairs), mask.unsqueeze(1), given.get("sink"))
         p = log_p.exp()
         return p @ v, lse, p.detach().mean(1)
 
     parts = [
-        checkpoint(rows_of, q[:, :, rows], k, v, selected[:, rows], use_reentrant=False, preserve_rng_state=False)
+        checkpoint(
+            rows_of,
+            rows,
+            q[:, :, rows],
+            k,
+            v,
+            selected[:, rows],
+            *learned.values(),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
         for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])
     ]
     output, lse, attention = zip(*parts, strict=True)
     return torch.cat(output, 2), torch.cat(lse, 2), torch.cat(attention, 1)
 
 
-def _indexer_loss(
-    indexer: IndexerSpec, index: Mapping[str, Tensor], attention: Tensor, selected: Tensor, temperature: float
-) -> Tensor:
+def _indexer_loss(spec: CheckedSpec, index: Mapping[str, Tensor], attention: Tensor, selected: Tensor) -> Tensor:
     """Mean over batch and t of ``KL(attention || softmax(score / temperature))`` on the selected keys; 0-d.
 
-    A non-finite score (only a forced key, or any key in warm-up, can have one) counts as 0 and gets no gradient.
+    A non-finite score (only a forced key, or any key in warm-up, can have one) counts as 0 and gets no gradient. With a
+    sink the attention of the keys sums to a mass m < 1, and a query counts as ``m KL(attention / m || ...)``.
     """
+    assert spec.indexer is not None
+    assert spec.train is not None
+    indexer, temperature = spec.indexer, spec.train.temperature
 
     def rows_of(p: Tensor, mask: Tensor, rows: slice, *tensors: Tensor) -> Tensor:
         scores = score_rows(indexer, dict(zip(index, tensors, strict=True)), rows)
@@ -197,7 +224,8 @@ def _indexer_loss(
         log_i, _ = _masked_log_softmax(scores / temperature, mask)
         present = mask & (p > 0)
         log_p = torch.where(present, p, 1.0).log()
-        return torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
+        divergence = torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
+        return divergence if spec.sink is None else divergence - torch.special.xlogy(p.sum(-1), p.sum(-1)).sum()
 
     batch, length = selected.shape[:2]
     parts = [
@@ -215,11 +243,15 @@ def _indexer_loss(
     return torch.stack(parts).sum() / (batch * length)
 
 
-def _masked_log_softmax(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-softmax over the last axis within ``mask`` (-inf outside), and the logsumexp (-inf for an empty row)."""
+def _masked_log_softmax(x: Tensor, mask: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Log-softmax over the last axis within ``mask`` (-inf outside), and the logsumexp (-inf for an empty row).
+
+    ``sink [H]``, for ``x [B, H, R, L]``, is one more logit of every row, which is in the sum and not in the result.
+    """
     x = torch.where(mask, x, -torch.inf)
-    lse = x.logsumexp(-1, keepdim=True)
-    return torch.where(mask, x - lse, -torch.inf), lse.squeeze(-1)
+    every = x if sink is None else torch.cat((x, sink.view(1, -1, 1, 1).expand(*x.shape[:-1], 1)), -1)
+    lse = every.logsumexp(-1, keepdim=True)
+    return torch.where(mask & (x > -torch.inf), x - lse, -torch.inf), lse.squeeze(-1)
 
 
 def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype) -> Tensor:
@@ -231,10 +263,6 @@ def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype
     return value if gate.granularity == "element" else value.unsqueeze(-1)
 
 
-def _dimensions(q: Tensor, k: Tensor) -> Scope:
-    return Scope(q, dimensions={"head_dim": q.shape[-1], "heads": q.shape[1], "kv_heads": k.shape[1]})
-
-
 def _row_blocks(heads: int, length: int) -> Iterator[slice]:
     step = max(1, _BLOCK_ELEMENTS // (heads * length))
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
@@ -244,6 +272,8 @@ def _check_inputs(
     spec: CheckedSpec,
     gates: Mapping[str, Tensor] | None,
     index: Mapping[str, Tensor] | None,
+    extras: Mapping[str, Tensor] | None,
+    heads: int,
     phase: str,
     selection: Tensor | None,
     documents: Tensor | None,
@@ -264,3 +294,6 @@ def _check_inputs(
     wanted_index = set(spec.indexer.tensors) if spec.indexer is not None else set()
     if set(index or {}) != wanted_index:
         raise ValueError(f"index must hold {sorted(wanted_index)}, not {sorted(index or {})}")
+    shapes = {name: tuple(x.shape) for name, x in (extras or {}).items()}
+    if shapes != spec.extras(heads):
+        raise ValueError(f"extras must have the shapes {spec.extras(heads)}, not {shapes}")

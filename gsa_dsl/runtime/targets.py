@@ -32,17 +32,13 @@ REGISTER_LIMIT = {"gfx942": 512}
 
 # Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
 _INT32 = (
-    "pos_ptr",
-    "count_ptr",
-    "rank_ptr",
-    "candidate_ptr",
-    "threshold_ptr",
-    "ties_ptr",
-    "budget_ptr",
-    "start_ptr",
-    "stop_ptr",
+    *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "ties_ptr", "budget_ptr"),
+    *("start_ptr", "stop_ptr", "place_ptr"),
 )
-_FLOAT32 = ("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr")
+_FLOAT32 = (
+    *("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
+    *("table_ptr", "dbias_ptr"),
+)
 _STATE = ("state_ptr", "state_in_ptr")
 _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
 

@@ -42,6 +42,7 @@ def check_call(
     ema: torch.Tensor | None,
     phase: str,
     selection: object,
+    extras: Mapping[str, torch.Tensor],
 ) -> None:
     """Raise :class:`OperandError` at the first operand that does not fit; see ``CompiledAttention.__call__``."""
     _tensor("query", query)
@@ -66,6 +67,12 @@ def check_call(
         _like(f"gates[{name!r}]", gates[name], query)
         axes = gate_axes(gate["target"], gate["granularity"])
         _axes(f"gates[{name!r}]", gates[name], axes, sizes, f" (a gate per {gate['granularity']})")
+
+    learned: Mapping[str, list[int]] = meta.get("extras", {})
+    _names("extras", extras, learned)
+    for name, shape in learned.items():
+        _like(f"extras[{name!r}]", extras[name], query, any_float=True)
+        _shape(f"extras[{name!r}]", extras[name], tuple(shape), "[heads, places]" if name == "bias" else "[heads]")
 
     indexer = meta["index"]
     if indexer is None:

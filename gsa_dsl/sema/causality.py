@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gsa_dsl.ops import LEVELS
-from gsa_dsl.sema.contexts import TENSORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +93,29 @@ def other_row(op: str, indices: tuple[str, ...]) -> Leak:
     return Leak(f"'{op}({written})' is not a statistic of query t's row", reason, f"write '{usage(op)}'")
 
 
-def signature(tensor: str, indices: tuple[str, ...]) -> Leak:
-    """The indexer's ``tensor`` read at ``indices`` that are not its own."""
-    right = f"{tensor}[{', '.join(TENSORS[tensor])}]"
-    written = f"{tensor}[{', '.join(indices)}]"
-    reasons = {
-        "q": "q is what query t asks for: a query is read at its own position, else the choice of one query leaks "
-        "into another's",
-        "k": "k is what key s offers, one head shared by all: read at t, the score is the same for every key and "
-        "leaks the query's own position into all of them",
-        "w": "w weighs the heads for query t: read at another position, one query's weights leak into another's score",
-        "b": "b holds one number an indexer head, for all positions",
-    }
-    return Leak(f"'{written}' should be '{right}'", reasons[tensor], f"write '{right}'")
+def signature(tensor: str, indices: tuple[str, ...], wanted: tuple[str, ...], noun: str) -> Leak:
+    """``tensor`` read at ``indices`` that are not those ``wanted``, its own in an expression for ``noun``."""
+    right, written = (f"{tensor}[{', '.join(names)}]" if names else tensor for names in (wanted, indices))
+    reasons = _LOGIT_READS if noun == "the logit" else _SCORE_READS
+    reason = reasons[tensor]
+    if "j" in indices and "j" not in wanted and noun == "the logit":
+        reason = "j counts the indexer's heads; a logit belongs to a query head of the attention, which is implied"
+    return Leak(f"'{written}' should be '{right}'", reason, f"write '{right}'")
+
+
+_SCORE_READS = {
+    "q": "q is what query t asks for: a query is read at its own position, else the choice of one query leaks "
+    "into another's",
+    "k": "k is what key s offers, one head shared by all: read at t, the score is the same for every key and "
+    "leaks the query's own position into all of them",
+    "w": "w weighs the heads for query t: read at another position, one query's weights leak into another's score",
+    "b": "b holds one number an indexer head, for all positions",
+}
+_LOGIT_READS = {
+    "q": "q is what query t asks for: read at another position, one query's weights leak into another's",
+    "k": "k is what key s offers: read at t, the logit is the same for every key",
+    "slope": "a slope belongs to a query head, for all positions",
+    "score": "the logit of query t and key s reads the score of that pair: at other positions one query's scores "
+    "leak into another's weights",
+    "distance": "distance is t - s of the pair at hand, a number",
+}

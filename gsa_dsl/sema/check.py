@@ -13,6 +13,7 @@ from gsa_dsl.sema import boundforms, gating, parts, promises, requirements
 from gsa_dsl.sema.budgets import selection
 from gsa_dsl.sema.clauses import agree, gather
 from gsa_dsl.sema.inherit import inherit
+from gsa_dsl.sema.interval import POSITIVE
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.params import bind
 from gsa_dsl.sema.typed import CheckedSpec
@@ -29,6 +30,7 @@ _OF_VALUES = frozenset(
         codes.EMPTY_BUDGET,
         codes.EMPTY_INTERVAL,
         codes.ASSERT_UNPROVED,
+        codes.UNBOUNDED_TABLE,
     }
 )
 _NONE: Mapping[str, int | float] = MappingProxyType({})
@@ -48,8 +50,12 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     met = requirements.meet(clauses.requires, tree.params, values, known, mistakes)
     agree(tree, clauses, mistakes)
     scale = parts.scale(clauses.scale, values, mistakes)
+    sink = parts.sink(clauses.sink)
     gates = gating.gates(clauses.gates, values, mistakes)
     indexer = parts.indexer(clauses.indexer, values, mistakes)
+    # A wrong indexer is told already: any positive score stands in for its own.
+    scored = indexer.score.range if indexer is not None else POSITIVE if clauses.indexer is not None else None
+    logit = parts.logit(clauses.logit, scored, values, mistakes, causal=clauses.full is None)
     forced = parts.forced(clauses.always, values, mistakes)
     chosen, emas = selection(clauses, indexer, forced, values, mistakes)
     train = parts.train(clauses.train, values, mistakes)
@@ -69,6 +75,8 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
         causal=clauses.causal is not None,
         documents=clauses.documents is not None,
         scale=scale,
+        logit=logit,
+        sink=sink,
         gates=gates,
         indexer=indexer,
         selection=chosen,

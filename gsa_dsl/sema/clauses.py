@@ -24,6 +24,8 @@ class Clauses:
     full: ast.Full | None
     documents: ast.Documents | None
     scale: ast.Scale | None
+    logit: ast.Logit | None
+    sink: ast.Sink | None
     gates: tuple[ast.Gate, ...]
     indexer: ast.Indexer | None
     budget: ast.Budget | None
@@ -57,6 +59,8 @@ def gather(tree: ast.Spec, mistakes: Mistakes) -> Clauses:
         full=one(ast.Full),
         documents=one(ast.Documents),
         scale=one(ast.Scale),
+        logit=one(ast.Logit),
+        sink=one(ast.Sink),
         gates=every(ast.Gate),
         indexer=one(ast.Indexer),
         budget=one(ast.Budget),
@@ -86,6 +90,7 @@ def repeated(what: str, nodes: Iterable[ast.Node], mistakes: Mistakes) -> None:
 def agree(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:
     """Tell what is missing and what contradicts something else."""
     _direction(tree, clauses, mistakes)
+    _scale_and_logit(clauses, mistakes)
     _budget_and_select(clauses, mistakes)
     _indexer_and_select(clauses, mistakes)
     if clauses.train is not None and clauses.indexer is None:
@@ -95,6 +100,20 @@ def agree(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:
             clauses.train.span,
             fix="add an 'indexer { ... }', or leave 'train' out",
         )
+
+
+def _scale_and_logit(clauses: Clauses, mistakes: Mistakes) -> None:
+    if clauses.scale is None or clauses.logit is None:
+        return
+    scale = mistakes.text(clauses.scale.value.span)
+    mistakes.add(
+        codes.SCALE_AND_LOGIT,
+        "a scale beside a logit",
+        clauses.scale.span,
+        reason="the logit says the whole of what the softmax is taken of, its scale too",
+        fix=f"write 'q[t] . k[s] * ({scale})' in the logit, and leave 'scale' out",
+        labels=(Label(clauses.logit.span, "the logit"),),
+    )
 
 
 def _direction(tree: ast.Spec, clauses: Clauses, mistakes: Mistakes) -> None:

@@ -1,4 +1,4 @@
-"""What each kind of expression may see: one frozen description for scores, gates, budgets, scales and sizes."""
+"""What each kind of expression may see: one frozen description for scores, gates, budgets, logits and sizes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ from gsa_dsl.sema.interval import REALS, Interval
 
 Number = int | float
 
+# t - s of a query and a key s <= t, and ALiBi's slopes (arXiv 2108.12409), the least of which is 2^-8.
+DISTANCES = Interval(0.0, float("inf"))
+SLOPES = Interval(2.0**-8, 1.0, True, False)
+
 # How the indexer's tensors are indexed; q and k are vectors of the indexer's dimension.
 SCALARS: dict[str, tuple[str, ...]] = {"w": ("t", "j"), "b": ("j",)}
 VECTORS: dict[str, tuple[str, ...]] = {"q": ("t", "j"), "k": ("s",)}
 TENSORS = {**VECTORS, **SCALARS}
+# The attention's own query and key; their head is implied, as in gates.
+PAIR: dict[str, tuple[str, ...]] = {"q": ("t",), "k": ("s",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A scalar that an expression may read: written with ``indices``, varying with ``free``, in ``range``."""
+
+    indices: tuple[str, ...]
+    free: frozenset[str]
+    range: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +38,8 @@ class Context:
     visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value
     comes with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of
     ``linear(x)`` and ``given(NAME)`` if they may be read. ``score``: the range of the scores whose row statistics may
-    be read.
+    be read. ``vectors``: the two sides of its dot product and their indices. ``readable``: other scalars by name.
+    ``place``: the range of ``distance`` where the learned table ``bias[h, ...]`` may be read at it.
     """
 
     noun: str
@@ -35,6 +51,9 @@ class Context:
     heads: int = 1
     linear: frozenset[str] | None = None
     score: Interval | None = None
+    vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    readable: Mapping[str, Readable] = field(default_factory=dict)
+    place: Interval | None = None
 
 
 def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context:
@@ -46,6 +65,41 @@ def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context
         constants={**params, "dim": dim, "heads": heads, "J": heads},
         tensors=True,
         heads=heads,
+        vectors=VECTORS,
+    )
+
+
+def logit_context(params: Mapping[str, Number], score: Interval | None, *, causal: bool = True) -> Context:
+    """Expressions of ``logit[t, s]``; ``score`` is the range of the indexer's score, None without an indexer."""
+    pair = frozenset("ts")
+    distance = DISTANCES if causal else REALS
+    readable = {
+        "distance": Readable((), pair, distance),
+        "slope": Readable(("h",), frozenset("h"), SLOPES),
+    }
+    if score is not None:
+        readable["score"] = Readable(("t", "s"), pair, score)
+    return Context(
+        noun="the logit",
+        sees="a logit sees 'q[t] . k[s]', 'distance', 'slope[h]', 'bias[h, ...]', 'score[t, s]', 'head_dim', 'heads', "
+        "'kv_heads' and parameters",
+        offers="'q[t] . k[s]'",
+        constants=params,
+        dimensions=dict.fromkeys(("head_dim", "heads", "kv_heads"), Interval(1.0, float("inf"))),
+        vectors=PAIR,
+        readable=readable,
+        place=distance,
+    )
+
+
+def place_context(params: Mapping[str, Number], distance: Interval) -> Context:
+    """Where in the learned table a logit reads: ``EXPR`` of ``bias[h, EXPR]``."""
+    return Context(
+        noun="the place in a table",
+        sees="a table is read at a function of 'distance' and parameters, the same for every sequence and feature",
+        offers="'distance'",
+        constants=params,
+        readable={"distance": Readable((), frozenset("ts"), distance)},
     )
 
 

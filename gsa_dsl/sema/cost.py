@@ -13,6 +13,9 @@ from gsa_dsl.sema.formulas import Formula
 from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
 from gsa_dsl.sema.typed import CheckedSpec
 
+TRAINING = ("kl loss", "kl gradient", "logit gradient")
+"""The constructs that only train the indexer; all others are of the forward pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
@@ -130,7 +133,13 @@ def _rows(
     listed = spec.selection is not None
     span = spec.selection.span if spec.selection is not None else spec.forced.span or name
     add("attention", span, formulas.attention(pairs, listed=listed, dense=dense))
+    if spec.logit is not None:
+        add("logit", spec.logit.span, formulas.logit(spec.logit, spec.indexer, pairs, listed=listed))
     add("softmax", span, formulas.softmax(pairs))
+    if spec.sink is not None:
+        add("sink", spec.sink.span, formulas.sink())
+    if spec.soft and spec.logit is not None and spec.indexer is not None:
+        add("logit gradient", spec.logit.span, formulas.logit_gradient(spec.indexer, pairs))
     if spec.train is not None and spec.indexer is not None:
         add("kl loss", spec.train.span, formulas.kl_loss(spec.indexer, pairs))
         add("kl gradient", spec.train.span, formulas.kl_gradient(spec.indexer, pairs))

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.algebra import ZERO, Expr
-from gsa_dsl.sema.constants import constant
 from gsa_dsl.sema.symbols import DI
 from gsa_dsl.sema.typed import TypedExpr
 
@@ -24,7 +23,7 @@ def operations(expr: TypedExpr, times: Times) -> Expr:
     for node in distinct(expr):
         batched = varies_with_batch(node)
         match node:
-            case typed.Apply() if constant(node) is None:
+            case typed.Apply() if not _known_at_compile_time(node):
                 total += times(node.free, batched)
             case typed.Dot():
                 total += 2 * DI * times(node.free, batched)
@@ -33,6 +32,10 @@ def operations(expr: TypedExpr, times: Times) -> Expr:
                 if op == "mean":
                     total += times(node.free, batched)
     return total
+
+
+def _known_at_compile_time(expr: TypedExpr) -> bool:
+    return not expr.free and not any(isinstance(node, typed.Ema) for node in typed.walk(expr))
 
 
 def distinct(expr: TypedExpr) -> tuple[TypedExpr, ...]:

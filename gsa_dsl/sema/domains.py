@@ -14,7 +14,7 @@ from gsa_dsl.sema.typed import TypedExpr
 def defined(op: str, args: tuple[TypedExpr, ...], mistakes: Mistakes) -> bool:
     """Whether ``op`` has a value for all arguments in their ranges; tells why not.
 
-    Division by 0 has one (IEEE), except in a scale.
+    Division by 0 has one (IEEE), except by what is known when an attention is compiled.
     """
     x = args[0]
     below = x.range.low < 0
@@ -58,7 +58,7 @@ def _refuse(x: TypedExpr, function: str, needs: str, floor: str, mistakes: Mista
 
 
 def _nonzero(divisor: TypedExpr, mistakes: Mistakes) -> bool:
-    """A scale is computed at compile time, where a division by 0 has no IEEE result to fall back on."""
+    """Numbers of the head shape are computed at compile time, where 1 / 0 has no IEEE result to fall back on."""
     if not Interval.point(0.0).inside(divisor.range):
         return True
     text = mistakes.text(divisor.span)
@@ -66,7 +66,7 @@ def _nonzero(divisor: TypedExpr, mistakes: Mistakes) -> bool:
         codes.DOMAIN,
         f"'{text}' may be 0",
         divisor.span,
-        reason=f"it lies in {divisor.range}, and the scale is divided by it",
+        reason=f"it lies in {divisor.range}, and something is divided by it at compile time",
         fix=f"write 'max({text}, 1)'",
     )
     return False

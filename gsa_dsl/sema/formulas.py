@@ -20,7 +20,7 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.sema.algebra import ONE, ZERO, Expr, maximum, minimum, summed
 from gsa_dsl.sema.counting import Times, operations
 from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L
-from gsa_dsl.sema.typed import GateSpec, IndexerSpec, TypedExpr
+from gsa_dsl.sema.typed import GateSpec, IndexerSpec, LogitSpec, TypedExpr
 
 # Queries that read keys and values together: in attention over a range of positions, and in the indexer.
 ATTENTION_TILE = 32
@@ -42,6 +42,12 @@ KL_FLOPS = 10
 KL_GRADIENT_FLOPS = 3
 # Of one logit whose probability is taken again: scale, less the normaliser, exponential, sum over heads.
 PROBABILITY_FLOPS = 4
+
+# Of one logit whose gradient is taken again: the product with the output's gradient less the row's share, times the
+# probability, times the slope by the score, sum over heads.
+LOGIT_GRADIENT_FLOPS = 4
+# Of a row's sink: its exponential, and the sum.
+SINK_FLOPS = 2
 
 # ``top_p`` adds up the softmax by 4-bit digits of 32-bit scores: each pass takes the difference from the largest score,
 # the exponential, a digit and a sum.
@@ -183,6 +189,38 @@ def softmax(pairs: Expr) -> Formula:
     return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (DV + 2)))
 
 
+def logit(spec: LogitSpec, indexer: IndexerSpec | None, pairs: Expr, *, listed: bool) -> Formula:
+    """A logit of every pair and head; scores it reads are taken again for every kv head, from keys read again.
+
+    Its table is laid out by distance, a number a head and position, and read as keys are.
+    """
+    flops = operations(spec.body, times(pairs, H))
+    reads = pairs if listed else pairs / ATTENTION_TILE + L
+    moved = memory = ZERO
+    if spec.bias is not None:
+        flops += operations(spec.bias.place, times(L))
+        memory = 4 * H * L + 4 * L
+        moved += memory + 4 * B * H * reads
+    if "score" in spec.reads and indexer is not None:
+        flops += HKV * operations(indexer.score, times(pairs))
+        moved += HKV * (B * L * J * DI + B * reads * DI) * ITEMSIZE
+    return Formula(flops, moved, memory)
+
+
+def sink() -> Formula:
+    """One more exponential in the sum of every row."""
+    return Formula(SINK_FLOPS * B * H * L, 4 * H)
+
+
+def logit_gradient(spec: IndexerSpec, pairs: Expr) -> Formula:
+    """The indexer's gradient through the logits: these taken again, then each operation of a score twice."""
+    scores = operations(spec.score, times(pairs))
+    products = B * pairs * H * (4 * D + PROBABILITY_FLOPS + LOGIT_GRADIENT_FLOPS)
+    outer = B * L * (2 * H * D + J * DI)
+    moved = (outer + B * pairs * (2 * HKV * D + DI)) * ITEMSIZE + 4 * B * pairs
+    return Formula(3 * scores + products, moved + 4 * _index_gradients(spec))
+
+
 def kl_loss(spec: IndexerSpec, pairs: Expr) -> Formula:
     """The indexer's distribution over the chosen keys against the attention's mean over heads; both taken again."""
     scores = operations(spec.score, times(pairs))
@@ -195,9 +233,14 @@ def kl_gradient(spec: IndexerSpec, pairs: Expr) -> Formula:
     """The loss's gradient by the indexer's tensors: scores and probabilities again, then each operation twice."""
     scores = operations(spec.score, times(pairs))
     probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
-    written = {"q": B * L * J * DI, "k": B * L * DI, "w": B * L * J, "b": J}
-    moved = _kl_reads(pairs) + 4 * summed([written[name] for name in spec.tensors])
+    moved = _kl_reads(pairs) + 4 * _index_gradients(spec)
     return Formula(3 * scores + probabilities + KL_GRADIENT_FLOPS * B * pairs, moved)
+
+
+def _index_gradients(spec: IndexerSpec) -> Expr:
+    """The numbers of the gradients of the indexer's tensors."""
+    sizes = {"q": B * L * J * DI, "k": B * L * DI, "w": B * L * J, "b": J}
+    return summed([sizes[name] for name in spec.tensors])
 
 
 def _kl_reads(pairs: Expr) -> Expr:

@@ -53,3 +53,4 @@ class Interval:
 
 
 REALS = Interval(-INF, INF)
+POSITIVE = Interval(0.0, INF, low_closed=False)

@@ -38,6 +38,9 @@ RESERVED: dict[str, str] = {
     "dim": "in a score it is the indexer's dimension",
     "budget": "'select top budget tokens' means the budget clause",
     "score": "it is the indexer's score",
+    "distance": "in a logit it is t - s",
+    "slope": "in a logit it is ALiBi's slope of a head",
+    "bias": "in a logit it is the learned table",
     "inf": "it is infinity",
     "itemsize": "in a cost it is the bytes of an element",
 }

@@ -1,4 +1,4 @@
-"""The parts of a checked spec, each built from its clause: scale, indexer, forced keys, training."""
+"""The parts of a checked spec, each built from its clause: scale, logit, indexer, forced keys, training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from gsa_dsl.frontend import ast
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.clauses import known_word, repeated
 from gsa_dsl.sema.constants import Number
-from gsa_dsl.sema.contexts import TENSORS, scale_context, score_context, size_context
+from gsa_dsl.sema.contexts import TENSORS, logit_context, scale_context, score_context, size_context
+from gsa_dsl.sema.interval import Interval
 from gsa_dsl.sema.keywords import keyword_numbers
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.sizes import whole
-from gsa_dsl.sema.typed import Forced, IndexerSpec, TrainSpec, TypedExpr
+from gsa_dsl.sema.typed import Forced, IndexerSpec, LogitSpec, SinkSpec, TrainSpec, TypedExpr
 from gsa_dsl.sema.types import Typer
 
 Params = Mapping[str, Number]
@@ -40,6 +41,37 @@ def check_head(head: ast.Index, indices: tuple[str, ...], why: str, mistakes: Mi
 def scale(clause: ast.Scale | None, params: Params, mistakes: Mistakes) -> TypedExpr | None:
     """What the logits are multiplied by, if the spec says so."""
     return None if clause is None else Typer(scale_context(params), mistakes).number(clause.value)
+
+
+def logit(
+    clause: ast.Logit | None, score: Interval | None, params: Params, mistakes: Mistakes, *, causal: bool
+) -> LogitSpec | None:
+    """What the softmax is taken of, if the spec says so; ``score`` is the range of its indexer's, if it has one.
+
+    ``causal``: no key lies ahead of its query, and no distance is below 0.
+    """
+    if clause is None:
+        return None
+    check_head(clause.head, ("t", "s"), "a logit compares query t with key s, for each query head", mistakes)
+    typer = Typer(logit_context(params, score, causal=causal), mistakes)
+    body = typer.number(clause.body)
+    if body is None:
+        return None
+    if "s" not in body.free:
+        mistakes.add(
+            codes.CONSTANT_LOGIT,
+            f"the logit '{mistakes.text(clause.body.span)}' is the same for every key",
+            clause.body.span,
+            reason="it does not vary with s, and what all keys have in common a softmax cancels",
+            fix="compare with the key: 'q[t] . k[s] / sqrt(head_dim)'",
+        )
+        return None
+    return LogitSpec(clause.span, body, typer.tables[0] if typer.tables else None)
+
+
+def sink(clause: ast.Sink | None) -> SinkSpec | None:
+    """The learned logit of no key, if the spec has one."""
+    return None if clause is None else SinkSpec(clause.span)
 
 
 def indexer(clause: ast.Indexer | None, params: Params, mistakes: Mistakes) -> IndexerSpec | None:

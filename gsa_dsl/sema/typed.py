@@ -40,8 +40,11 @@ class Dimension(Typed):
 
 @dataclass(frozen=True, slots=True)
 class Leaf(Typed):
-    """A scalar read from a tensor: the indexer's ``w[t, j]`` or ``b[j]``, a gate's ``linear(x)`` (name ``z``) or
+    """A scalar that is read: the indexer's ``w[t, j]`` or ``b[j]``, a gate's ``linear(x)`` (name ``z``) or
     ``given(NAME)`` (name ``given(NAME)``). ``features``: how many of x a ``linear`` reads, if not all.
+
+    In a logit: ``dot`` (the attention's own ``q[t] . k[s]``), ``distance``, ``slope``, ``score``, and ``bias``, which
+    :class:`Table` says the place of.
     """
 
     name: str
@@ -98,6 +101,43 @@ LINEAR = "z"
 """The leaf that ``linear(x)`` is."""
 
 TypedExpr = Const | Dimension | Leaf | Dot | Apply | Reduce | Statistic | Ema
+
+
+PLACE_SLACK = 2.0**-20
+"""A place this little below a whole number counts as it: rounding must not decide which of two numbers is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``bias[h, PLACE]``: a learned table of ``size`` numbers a query head, read at ``floor(place + PLACE_SLACK)``.
+
+    ``place`` is over ``distance`` alone; its range is bounded and >= 0.
+    """
+
+    span: Span
+    place: TypedExpr
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogitSpec:
+    """``logit[t, s]``: what the softmax is taken of; ``bias`` is the table that ``body`` reads, if it reads one."""
+
+    span: Span
+    body: TypedExpr
+    bias: Table | None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the body reads, each once, in the order of the text."""
+        return tuple(dict.fromkeys(node.name for node in walk(self.body) if isinstance(node, Leaf)))
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """``sink``: a learned logit a query head in the softmax's denominator, with no value of its own."""
+
+    span: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +241,28 @@ class CheckedSpec:
     causal: bool
     documents: bool
     scale: TypedExpr | None
+    logit: LogitSpec | None
+    sink: SinkSpec | None
     gates: tuple[GateSpec, ...]
     indexer: IndexerSpec | None
     selection: SelectionSpec | None
     forced: Forced
     train: TrainSpec | None
     emas: tuple[Ema, ...]
+
+    @property
+    def soft(self) -> bool:
+        """Whether the logits read the indexer's score, so that the indexer learns through them."""
+        return self.logit is not None and "score" in self.logit.reads
+
+    def extras(self, heads: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the learned tensors beside query, key and value, for ``heads`` query heads."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.sink is not None:
+            shapes["sink"] = (heads,)
+        if self.logit is not None and self.logit.bias is not None:
+            shapes["bias"] = (heads, self.logit.bias.size)
+        return shapes
 
 
 def children(expr: TypedExpr) -> tuple[TypedExpr, ...]:

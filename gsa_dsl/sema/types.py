@@ -13,9 +13,9 @@ from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.ops import BINARY, OPS, REDUCTIONS
-from gsa_dsl.sema import calls, causality, domains, ranges, typed
+from gsa_dsl.sema import calls, causality, domains, ranges, tables, typed
 from gsa_dsl.sema.constants import Number, apply_constant, constant
-from gsa_dsl.sema.contexts import SCALARS, TENSORS, VECTORS, Context, size_context
+from gsa_dsl.sema.contexts import SCALARS, TENSORS, Context, size_context
 from gsa_dsl.sema.interval import REALS, Interval
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.names import CALLABLE, INDICES, RESERVED, near
@@ -26,11 +26,15 @@ _CONSTANT: frozenset[str] = frozenset()
 
 @dataclass(slots=True)
 class Typer:
-    """Types the expressions of one clause; ``emas`` grows by one a state slot, in order of appearance."""
+    """Types the expressions of one clause.
+
+    ``emas`` grows by one a state slot, in order of appearance, ``tables`` by one a place that a table is read at.
+    """
 
     context: Context
     mistakes: Mistakes
     emas: list[typed.Ema] = field(default_factory=list)
+    tables: list[typed.Table] = field(default_factory=list)
     reducing: bool = False
     averaging: bool = False
 
@@ -43,6 +47,8 @@ class Typer:
                 return self._name(expr)
             case ast.Index():
                 return self._index(expr)
+            case ast.Lookup():
+                return tables.lookup(self, expr)
             case ast.Call():
                 return calls.call(self, expr)
             case ast.Reduce():
@@ -112,9 +118,15 @@ class Typer:
             return typed.Const(node.span, _CONSTANT, Interval.point(float(value)), value, name)
         if name in context.dimensions:
             return typed.Dimension(node.span, _CONSTANT, context.dimensions[name], name)
-        if context.tensors and name in TENSORS:
-            right = f"{name}[{', '.join(TENSORS[name])}]"
-            self.mistakes.add(codes.SIGNATURE, f"'{name}' needs its indices", node.span, fix=f"write '{right}'")
+        if name in context.readable:
+            known = context.readable[name]
+            if not known.indices:
+                return typed.Leaf(node.span, known.free, known.range, name)
+            self._needs_indices(name, known.indices, node.span)
+        elif context.tensors and name in TENSORS:
+            self._needs_indices(name, TENSORS[name], node.span)
+        elif name == "bias" and context.place is not None:
+            self._needs_indices(name, ("h", "min(distance, 511)"), node.span)
         elif name == "x" and context.linear is not None:
             self.mistakes.add(
                 codes.NOT_A_NUMBER,
@@ -130,7 +142,7 @@ class Typer:
         elif name in RESERVED or name in TENSORS:
             self._hidden(f"'{name}'", node.span)
         else:
-            options = {*context.constants, *context.dimensions}
+            options = {*context.constants, *context.dimensions, *context.readable}
             self.mistakes.add(
                 codes.UNKNOWN_NAME,
                 f"unknown name '{name}'",
@@ -139,6 +151,10 @@ class Typer:
                 fix=near(name, options, f"declare it as a parameter: '{name} = ...' after the attention's name"),
             )
         return None
+
+    def _needs_indices(self, name: str, indices: tuple[str, ...], span: Span) -> None:
+        right = f"{name}[{', '.join(indices)}]"
+        self.mistakes.add(codes.SIGNATURE, f"'{name}' needs its indices", span, fix=f"write '{right}'")
 
     def _hidden(self, what: str, span: Span, fix: str = "") -> None:
         """Say that ``what`` exists, but not in this kind of expression."""
@@ -149,18 +165,19 @@ class Typer:
     def _index(self, node: ast.Index) -> TypedExpr | None:
         name, context, indices = node.base.id, self.context, tuple(index.id for index in node.indices)
         text = self.mistakes.text(node.span)
-        if name in TENSORS and context.tensors:
-            if not self._signature(node):
+        if name in context.readable:
+            known = context.readable[name]
+            if self._signature(node, known.indices):
+                return typed.Leaf(node.span, known.free, known.range, name)
+        elif name in context.vectors and not context.tensors:
+            if self._signature(node, context.vectors[name]):
+                self._vector_alone(node, "the logit")
+        elif name in TENSORS and context.tensors:
+            if not self._signature(node, TENSORS[name]):
                 return None
             if name in SCALARS:
                 return typed.Leaf(node.span, frozenset(indices), REALS, name)
-            self.mistakes.add(
-                codes.NOT_A_NUMBER,
-                f"'{text}' is a vector",
-                node.span,
-                reason="the score is a number: vectors meet in a dot product only",
-                fix="write 'q[t, j] . k[s]'",
-            )
+            self._vector_alone(node, "the score")
         elif name == "score" and context.score is not None:
             self.mistakes.add(
                 codes.NOT_VISIBLE,
@@ -169,7 +186,14 @@ class Typer:
                 reason=context.sees,
                 fix="take a statistic of the row: 'mean(score[t])'",
             )
-        elif name in TENSORS or name == "score":
+        elif name == "score" and context.place is not None:
+            self.mistakes.add(
+                codes.MISSING_INDEXER,
+                f"there is no indexer whose '{text}' the logit could read",
+                node.span,
+                fix="add an 'indexer { ... }', or leave the score out",
+            )
+        elif name in TENSORS or name in ("score", "slope"):
             self._hidden(f"'{text}'", node.span)
         elif name in context.constants:
             self.mistakes.add(
@@ -177,6 +201,7 @@ class Typer:
             )
         else:
             options = set(TENSORS) if context.tensors else {"score"} if context.score is not None else set()
+            options |= {*context.vectors, *context.readable}
             self.mistakes.add(
                 codes.UNKNOWN_NAME,
                 f"unknown tensor '{name}'",
@@ -186,11 +211,23 @@ class Typer:
             )
         return None
 
-    def _signature(self, node: ast.Index) -> bool:
+    def _vector_alone(self, node: ast.Index, noun: str) -> None:
+        self.mistakes.add(
+            codes.NOT_A_NUMBER,
+            f"'{self.mistakes.text(node.span)}' is a vector",
+            node.span,
+            reason=f"{noun} is a number: vectors meet in a dot product only",
+            fix=f"write '{self._dot_text()}'",
+        )
+
+    def _dot_text(self) -> str:
+        return " . ".join(f"{name}[{', '.join(indices)}]" for name, indices in self.context.vectors.items())
+
+    def _signature(self, node: ast.Index, wanted: tuple[str, ...]) -> bool:
         name, indices = node.base.id, tuple(index.id for index in node.indices)
-        if indices == TENSORS[name]:
+        if indices == wanted:
             return True
-        leak = causality.signature(name, indices)
+        leak = causality.signature(name, indices, wanted, self.context.noun)
         self.mistakes.add(codes.SIGNATURE, leak.message, node.span, reason=leak.reason, fix=leak.fix)
         return False
 
@@ -203,28 +240,31 @@ class Typer:
                 codes.NOT_A_VECTOR,
                 f"a dot product takes one q and one k, not '{sides[0]}' twice",
                 node.span,
-                reason="the score compares what a query asks for with what a key offers",
-                fix="write 'q[t, j] . k[s]'",
+                reason=f"{self.context.noun} compares what a query asks for with what a key offers",
+                fix=f"write '{self._dot_text()}'",
             )
             return None
+        if not self.context.tensors:
+            return typed.Leaf(node.span, frozenset("tsh"), REALS, "dot")
         # The product is commutative: one order in the tree is enough for all that follows.
         return typed.Dot(node.span, frozenset("tjs"), REALS, "q", "k")
 
     def _vector(self, expr: ast.Expr) -> str | None:
         """The tensor that a side of a dot product reads."""
-        text = self.mistakes.text(expr.span)
-        if not self.context.tensors:
+        text, vectors = self.mistakes.text(expr.span), self.context.vectors
+        if not vectors:
             self._hidden(f"'{text}'", expr.span)
             return None
-        if isinstance(expr, ast.Index) and expr.base.id in VECTORS:
-            return expr.base.id if self._signature(expr) else None
-        if isinstance(expr, ast.Name) and expr.id in VECTORS and expr.id not in self.context.constants:
-            return None if self._name(expr) is None else expr.id
+        if isinstance(expr, ast.Index) and expr.base.id in vectors:
+            return expr.base.id if self._signature(expr, vectors[expr.base.id]) else None
+        if isinstance(expr, ast.Name) and expr.id in vectors and expr.id not in self.context.constants:
+            self._needs_indices(expr.id, vectors[expr.id], expr.span)
+            return None
         self.mistakes.add(
             codes.NOT_A_VECTOR,
             f"'{text}' is not a vector",
             expr.span,
-            reason="' . ' is the inner product of q[t, j] and k[s]",
+            reason=f"' . ' is the inner product of {' and '.join(self._dot_text().split(' . '))}",
             fix="multiply numbers with '*'",
         )
         return None

@@ -29,18 +29,21 @@ class Inputs:
     gates: Mapping[str, Tensor] | None
     index: Mapping[str, Tensor] | None
     ema: Tensor | None
+    extras: Mapping[str, Tensor] | None = None
     documents: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The differentiable tensors by name: query, key, value, ``gates.NAME``, ``index.NAME``."""
+        """The differentiable tensors by name: query, key, value, ``gates.NAME``, ``index.NAME``, ``extras.NAME``."""
         named = {"query": self.query, "key": self.key, "value": self.value}
         named |= {f"gates.{name}": x for name, x in (self.gates or {}).items()}
-        return named | {f"index.{name}": x for name, x in (self.index or {}).items()}
+        named |= {f"index.{name}": x for name, x in (self.index or {}).items()}
+        return named | {f"extras.{name}": x for name, x in (self.extras or {}).items()}
 
     def keywords(self) -> dict[str, Any]:
-        """The keyword arguments of a call: gates, index and ema, and documents where the spec has them."""
-        documents = {} if self.documents is None else {"documents": self.documents}
-        return {"gates": self.gates, "index": self.index, "ema": self.ema, **documents}
+        """The keyword arguments of a call: gates, index and ema, extras and documents where the spec has them."""
+        keywords = {"gates": self.gates, "index": self.index, "ema": self.ema}
+        others = {"extras": self.extras, "documents": self.documents}
+        return keywords | {name: value for name, value in others.items() if value is not None}
 
     def replaced(self, tensors: Mapping[str, Tensor]) -> Inputs:
         """These inputs with some of :meth:`tensors` exchanged."""
@@ -56,6 +59,7 @@ class Inputs:
             value=every["value"],
             gates=None if self.gates is None else group("gates."),
             index=None if self.index is None else group("index."),
+            extras=None if self.extras is None else group("extras."),
         )
 
     def to(self, dtype: torch.dtype) -> Inputs:
@@ -140,6 +144,7 @@ def make_inputs(
         index = {name: draw(*shapes[name]) for name in spec.indexer.tensors}
         for name in ("q", "k"):
             index[name] = _on_grid(index[name])
+    extras = {name: draw(*shape) for name, shape in spec.extras(heads).items()}
     _arrange(pattern, qkv, index, generator)
 
     def place(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,7 +153,14 @@ def make_inputs(
     documents = None
     if spec.documents:
         documents = _documents(batch, length, generator, whole=pattern == "large").to(device)
-    inputs = Inputs(**place(qkv), gates=place(gates) or None, index=place(index) or None, ema=None, documents=documents)
+    inputs = Inputs(
+        **place(qkv),
+        gates=place(gates) or None,
+        index=place(index) or None,
+        ema=None,
+        extras=place(extras) or None,
+        documents=documents,
+    )
     return dataclasses.replace(inputs, ema=_state(spec, inputs, typical=pattern != "constant"))
 
 

@@ -1,9 +1,9 @@
 """Hypothesis strategies: random specs of the language, as text, and random shapes. Needs the ``hypothesis`` package.
 
-``specs()`` composes what the language offers: what a query sees, gates of every kind, score expressions, constant and
-adaptive budgets, forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that
-short inputs exceed them. ``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups
-of heads.
+``specs()`` composes what the language offers: what a query sees, scales and free logits, sinks, gates of every kind,
+score expressions, constant and adaptive budgets, forced keys, the indexer's loss. Every text it yields passes the
+checker; budgets are small, so that short inputs exceed them. ``shapes()`` yields sizes around the edges: one position,
+one more than a power of two, groups of heads.
 
     @given(variant=specs(), shape=shapes())
     def test_something(variant: str, shape: Shape) -> None: ...
@@ -55,6 +55,16 @@ _BUDGETS = (
     "clamp(top_p(score[t], 0.4), {low}, {high})",
     "clamp(above(score[t], 0.25) + 0.5, {low}, {high})",
 )
+_SCALES = ("0.5", "1 / head_dim", "2 / sqrt(head_dim)")
+_PRODUCT = "q[t] . k[s] / sqrt(head_dim)"
+_LOGITS = (
+    _PRODUCT,
+    f"5 * tanh({_PRODUCT} / 5)",
+    f"{_PRODUCT} - slope[h] * distance",
+    f"{_PRODUCT} + bias[h, min(distance, 7)]",
+    f"3 * tanh({_PRODUCT} + bias[h, clamp(2 * sqrt(distance), 1, 9)]) - 0.1 * log(1 + distance)",
+)
+_SOFT = ("log(softplus(score[t, s]))", "0.5 * tanh(score[t, s])", "score[t, s] / heads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,21 @@ def scores(draw: DrawFn) -> str:
 
 
 @st.composite
+def logits(draw: DrawFn, *, scored: bool) -> str:
+    """No clause, a scale or a logit (reading the score where ``scored``), and perhaps a sink."""
+    clauses = []
+    kind = draw(st.sampled_from(("plain", "scale", "logit")))
+    if kind == "scale":
+        clauses.append(f"  scale {draw(st.sampled_from(_SCALES))}")
+    if kind == "logit":
+        soft = f" + {draw(st.sampled_from(_SOFT))}" if scored and draw(st.booleans()) else ""
+        clauses.append(f"  logit[t, s] = {draw(st.sampled_from(_LOGITS))}{soft}")
+    if draw(st.booleans()):
+        clauses.append("  sink")
+    return "\n".join(clauses)
+
+
+@st.composite
 def selections(draw: DrawFn) -> str:
     """A budget, constant or adaptive, and the clause that selects by it."""
     most = draw(st.integers(1, 12))
@@ -125,9 +150,7 @@ def specs(draw: DrawFn) -> str:
     """The text of a spec: dense, windowed, or selecting by an indexer; with any gates."""
     kind = draw(st.sampled_from(("indexer", "indexer", "indexer", "window", "dense")))
     sees = draw(st.sampled_from(("causal", "causal", "full", "causal  documents", "full  documents")))
-    clauses = [f"  {sees}", draw(gates())]
-    if draw(st.booleans()):
-        clauses.insert(1, f"  scale {draw(st.sampled_from(('0.5', '1 / head_dim', '2 / sqrt(head_dim)')))}")
+    clauses = [f"  {sees}", draw(logits(scored=kind == "indexer")), draw(gates())]
     if kind == "indexer":
         heads, dim = draw(st.sampled_from(((1, 16), (2, 16), (4, 32), (3, 16))))
         score = draw(scores())

@@ -59,6 +59,7 @@ class Compiled(Protocol):
         ema: Tensor | None = None,
         phase: str = "sparse",
         selection: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
         return_aux: bool = False,
     ) -> Any: ...
 
@@ -323,7 +324,10 @@ class _Run:
             return _rms(self.cotangent) * _rms(x.value) * _rms(other)
         if label.startswith("d index."):
             rows = 1 if label == "d index.b" else self.case.batch * self.case.length
-            return _LOSS_WEIGHT / rows
+            loss = _LOSS_WEIGHT / rows if self.spec.train is not None else 0.0
+            return loss + (_rms(self.cotangent) * _rms(self.inputs.value) if self.spec.soft else 0.0)
+        if label.startswith("d extras."):
+            return _rms(self.cotangent) * _rms(self.inputs.value)
         return 0.0
 
 

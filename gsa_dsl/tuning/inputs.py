@@ -37,7 +37,8 @@ def workload(
     generator = torch.Generator(device).manual_seed(seed)
 
     def draw(name: str, like: Tensor) -> Tensor:
-        shape = [length if size == _PROBE else size for size in like.shape]
+        along = not name.startswith("extras.")  # learned tensors have no axis of positions
+        shape = [length if size == _PROBE and along else size for size in like.shape]
         if name == "index.b":
             return torch.zeros(shape, device=device, dtype=like.dtype)
         return torch.randn(shape, device=device, generator=generator).to(like.dtype)

@@ -87,6 +87,8 @@ GROUPS = (
         (Axis("loss.warps", (4, 8)), Axis("loss.stages", (1, 2, 3))),
     ),
 )
+RARE = {"backward": ("attend_bwd_index_kernel",)}
+"""Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))
 """Tried last, on whole calls: how many queries are chosen for at a time touches every kernel of the selection."""
 
@@ -147,7 +149,12 @@ def space_of(plan: Plan) -> Space:
         base=base,
         shared=tuple(_with_base(axis, base) for axis in (tiles, *SHARED[1:])),
         groups=tuple(
-            Group(group.name, group.kernels, group.shared, tuple(_with_base(axis, base) for axis in group.axes))
+            Group(
+                group.name,
+                (*group.kernels, *kernels.intersection(RARE.get(group.name, ()))),
+                group.shared,
+                tuple(_with_base(axis, base) for axis in group.axes),
+            )
             for group in GROUPS
             if kernels.intersection(group.kernels)
         ),
