@@ -14,10 +14,13 @@ from gsa_dsl.options import KernelConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS: dict[str, dict[str, int]] = {
+    "alibi": {},
     "dense": {},
     "dsa": {"k": 5},
     "gated": {},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "gsa_soft": {"k": 5, "recent": 3},
+    "relative_bias": {},
     "packed": {"k_base": 8, "k_min": 2, "k_max": 12, "recent": 3},
     "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
     "sliding_sink": {"window": 8, "sinks": 2},

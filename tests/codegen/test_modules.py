@@ -75,7 +75,9 @@ def test_code_stands_below_the_line_it_comes_from(name: str, dialect: str) -> No
 
 def _maths_of_the_spec(function: str) -> bool:
     return bool(
-        re.fullmatch(r"((query|key|value|output)_gate|score_term\d+|score_outer)(_grad)?|budget|ema\d+_input", function)
+        re.fullmatch(
+            r"(logit|(query|key|value|output)_gate|score_term\d+|score_outer)(_grad)?|budget|ema\d+_input", function
+        )
     )
 
 

@@ -23,6 +23,8 @@ attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) extends base {
   full
   documents
   scale 1 / sqrt(head_dim)   # é 注意
+  logit[t, s] = q[t] . k[s] - slope[h] * distance + bias[h, min(distance, k)]
+  sink
   gate value  = sigmoid(2 * linear(x) - 1)  per head
   gate output = where(linear(x) <= 0, 0, linear(x) ^ 2)  per element
   gate query  = 2 * sigmoid(linear(x, features = 8) + given(mask))  per shared  starts identity
@@ -96,6 +98,8 @@ def show(node: ast.Expr) -> str:
             return name
         case ast.Index(base=base, indices=indices):
             return f"{base.id}[{','.join(index.id for index in indices)}]"
+        case ast.Lookup(base=base, places=places):
+            return f"{base.id}[{','.join(map(show, places))}]"
         case ast.Call(func=func, args=args, keywords=keywords):
             named = [f"{keyword.name.id}={show(keyword.value)}" for keyword in keywords]
             return f"{func.id}({','.join([*map(show, args), *named])})"

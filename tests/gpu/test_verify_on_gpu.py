@@ -15,8 +15,11 @@ pytestmark = pytest.mark.gpu
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PARAMS: dict[str, dict[str, int]] = {
+    "alibi": {},
     "dense": {},
     "gated": {},
+    "gsa_soft": {"k": 256, "recent": 64},
+    "relative_bias": {},
     "sliding_sink": {"window": 256, "sinks": 4},
     "sparse_only": {"k": 256, "recent": 64},
     "dsa": {"k": 256},

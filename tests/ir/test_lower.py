@@ -196,3 +196,53 @@ def test_default_tiles_fit_the_matrix_units_and_the_mask_word(
 def test_a_given_config_is_taken_as_it_is() -> None:
     config = KernelConfig(tile=4, block_keys=128)
     assert plan_of_text("", config=config).config is config
+
+
+@pytest.mark.parametrize(
+    ("clause", "scale"),
+    [
+        ("logit[t, s] = q[t] . k[s] / sqrt(head_dim)", 1 / 8),
+        ("logit[t, s] = k[s] . q[t]", 1.0),
+        ("logit[t, s] = 0.5 * (q[t] . k[s]) * heads / kv_heads", 2.0),
+        ("logit[t, s] = -(q[t] . k[s])", -1.0),
+    ],
+)
+def test_a_logit_that_is_a_scaled_product_is_a_scale(clause: str, scale: float) -> None:
+    plan = plan_of_text(clause)
+    assert plan.logit is None
+    assert plan.scale == scale
+
+
+def test_a_logit_linear_in_the_product_keeps_its_scale() -> None:
+    plan = plan_of_text("logit[t, s] = q[t] . k[s] / 4 - slope[h] * distance + 2 * bias[h, min(distance, 7)]")
+    assert plan.logit is not None
+    assert (plan.logit.linear, plan.scale) == (True, 0.25)
+    assert plan.logit.reads == ("dot", "distance", "slope", "bias")
+    assert plan.logit.partials == (("bias", Const(2.0)),)
+    assert plan.logit.bias is not None
+    assert plan.logit.bias.size == 8
+
+
+def test_a_capped_logit_has_a_partial_by_the_product() -> None:
+    plan = plan_of_text("logit[t, s] = 30 * tanh(q[t] . k[s] / 8 / 30)")
+    assert plan.logit is not None
+    assert not plan.logit.linear
+    ((name, partial),) = plan.logit.partials
+    assert name == "dot"
+    assert partial == derivative(plan.logit.value, "dot")
+    assert value(partial, dot=100.0) == pytest.approx((1 - math.tanh(100 / 240) ** 2) / 8)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "30 * tanh(q[t] . k[s] / 8 / 30) - slope[h] * distance",
+        "-(q[t] . k[s] * 0.5 - min(distance, 4))",
+        "where(distance < 3, q[t] . k[s], 0.5) / 3",
+    ],
+)
+def test_in_base_2_a_logit_is_times_log2_of_e(expr: str) -> None:
+    plan = plan_of_text(f"logit[t, s] = {expr}")
+    assert plan.logit is not None
+    given = {"dot": 3.5, "distance": 2.0, "slope": 0.25}
+    assert value(plan.logit.base2, **given) == pytest.approx(value(plan.logit.value, **given) / math.log(2))

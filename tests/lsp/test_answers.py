@@ -16,8 +16,9 @@ from gsa_dsl.lsp.completion import CONTEXTS, Completion, completions
 from gsa_dsl.lsp.definition import definition
 from gsa_dsl.lsp.document import analyse
 from gsa_dsl.lsp.hover import Hover, hover
-from gsa_dsl.lsp.words import TENSOR_DOCS, clause_docs, function_docs
-from gsa_dsl.sema.contexts import TENSORS
+from gsa_dsl.lsp.words import LOGIT_DOCS, TENSOR_DOCS, clause_docs, function_docs
+from gsa_dsl.sema.contexts import PAIR, TENSORS, logit_context
+from gsa_dsl.sema.interval import REALS
 from gsa_dsl.sema.names import CALLABLE, SHAPE_SYMBOLS
 
 SPEC = """\
@@ -86,6 +87,14 @@ def test_no_hover_where_there_is_nothing_to_say(snippet: str) -> None:
     assert hover(analyse(Source("a.gsa", SPEC)), len(SPEC)) is None
 
 
+def test_hover_in_a_logit_tells_of_the_attentions_own() -> None:
+    text = "attention a { causal logit[t, s] = q[t] . k[s] - slope[h] * distance }"
+    for word, says in {"q": "the attention's query", "slope": "ALiBi", "distance": "t - s"}.items():
+        found = hover(analyse(Source("a.gsa", text)), text.index(f"{word}", text.index("=")))
+        assert found is not None
+        assert says in found.markdown
+
+
 def test_hover_in_a_wrong_spec_still_knows_the_words() -> None:
     text = "attention a { causal gate output = sigmoid(linear(x)) + lenght per head }"
     found = hover(analyse(Source("a", text)), text.index("moid"))
@@ -145,6 +154,12 @@ HEAD = "attention a(k = 64, low = 8) {\n  causal\n"
         (HEAD + "  gate output = linear(x) ", ["per"], ["element"]),
         (HEAD + "  gate output = linear(x) per ", ["element", "head"], ["per"]),
         (HEAD + "  scale ", ["head_dim", "k", "sqrt"], ["linear"]),
+        (
+            HEAD + "  logit[t, s] = ",
+            ["q", "k", "distance", "slope", "bias", "score", "heads", "low"],
+            ["w", "var", "dim"],
+        ),
+        (HEAD + "  logit[t, s] = bias[h, min(", ["distance", "low"], ["w", "linear"]),
         (HEAD + "  indexer { score[t, s] = ", ["q", "k", "w", "b", "sum", "dim", "low"], ["var", "linear"]),
         (HEAD + "  budget[t] = clamp(", ["var", "count", "ema", "k"], ["w", "linear", "heads"]),
         (HEAD + "  budget[t] = ema(var(score[t]), ", ["decay", "init"], []),
@@ -180,6 +195,7 @@ def test_what_is_inserted_can_be_gone_on_with() -> None:
     assert found["w"].insert == "w[t, j]"
     assert found["sum"].insert == "sum(j) "
     assert found["sigmoid"].insert == "sigmoid("
+    assert offered(HEAD + "  logit[t, s] = ")["slope"].insert == "slope[h]"
     assert offered(HEAD + "  budget[t] = ")["var"].insert == "var(score[t])"
 
 
@@ -197,13 +213,14 @@ def test_every_word_is_explained() -> None:
     assert all(function_docs(name) for name in CALLABLE)
     assert function_docs("lenght") == []
     assert set(TENSORS) <= set(TENSOR_DOCS)
+    assert {*PAIR, *logit_context({}, REALS).readable, "bias"} == set(LOGIT_DOCS)
     for kind in get_args(ast.Clause):
         assert len(kind.__doc__ or "") > 20
     assert "```gsa\nscale" in clause_docs(ast.Scale(None, None))  # type: ignore[arg-type]
 
 
 def test_every_clause_with_an_expression_says_what_it_sees() -> None:
-    assert {*CLAUSES, *SETTINGS} - set(CONTEXTS) <= {"causal", "indexer", "keys"}
+    assert {*CLAUSES, *SETTINGS} - set(CONTEXTS) <= {"causal", "sink", "indexer", "keys"}
 
 
 @given(st.text(alphabet="aé🙂\n#", max_size=30), st.data(), st.sampled_from(sorted(places.UNITS)))

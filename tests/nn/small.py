@@ -9,9 +9,12 @@ if TYPE_CHECKING:
     import gsa_dsl
 
 SMALL: dict[str, dict[str, int]] = {
+    "alibi": {},
     "dense": {},
     "gated": {},
+    "relative_bias": {"near": 2, "size": 4, "far": 8},
     "sliding_sink": {"window": 8, "sinks": 2},
+    "gsa_soft": {"k": 5, "recent": 3},
     "dsa": {"k": 5},
     "sparse_only": {"k": 5, "recent": 3},
     "gsa": {"k_base": 8, "k_min": 2, "k_max": 12},

@@ -364,6 +364,29 @@ def test_its_name_tells_what_it_is(compiled: Compile) -> None:
     assert "gsa, heads=4, kv_heads=2, head_dim=8, phase=sparse" in repr(_module(compiled, "gsa"))
 
 
+def test_sinks_and_tables_are_parameters_that_start_at_zero(compiled: Compile) -> None:
+    shapes = {"alibi": {"extras.sink": (HEADS,)}, "relative_bias": {"extras.bias": (HEADS, 4)}, "gated": {}}
+    for name, wanted in shapes.items():
+        found = {key: x for key, x in _module(compiled, name).state_dict().items() if key.startswith("extras.")}
+        assert {key: tuple(x.shape) for key, x in found.items()} == wanted
+        assert all((x == 0).all() for x in found.values())
+
+
+def test_an_indexer_in_the_logits_passes_the_gradient_of_its_input_on(compiled: Compile) -> None:
+    """The output is a function of the input through the scores too: finite differences see it, so must autograd."""
+    module = _module(compiled, "gsa_soft").double().eval()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x = _input(1, 9).double().requires_grad_()
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(module(x).square().sum(), x)
+    with torch.no_grad():
+        ends = [module(x + step * direction).square().sum() for step in (1e-6, -1e-6)]
+    torch.testing.assert_close((gradient * direction).sum(), (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-8)
+    for name, parameter in module.index_proj.named_parameters():
+        assert parameter.requires_grad, name
+
+
 @pytest.mark.parametrize("index_rope", [False, True])
 def test_packed_documents_are_their_own_sequences(tmp_path: object, index_rope: bool) -> None:
     text = """attention packed { causal  documents  gate output = sigmoid(linear(x)) per head

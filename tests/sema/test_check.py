@@ -28,7 +28,8 @@ def meaning(value: object) -> Hashable:
     if isinstance(value, Const):
         value = replace(value, name="")
     if isinstance(value, CheckedSpec):
-        names = ("causal", "documents", "scale", "gates", "indexer", "selection", "forced", "train", "emas")
+        said = ("causal", "documents", "scale", "logit", "sink", "gates")
+        names = (*said, "indexer", "selection", "forced", "train", "emas")
         return tuple(meaning(getattr(value, name)) for name in names)
     if is_dataclass(value) and not isinstance(value, type):
         parts = (meaning(getattr(value, field.name)) for field in fields(value))
