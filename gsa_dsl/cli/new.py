@@ -100,7 +100,11 @@ def _like(example: str, name: str) -> str:
         hint = did_you_mean(example, paths)
         raise Misuse(f"no example '{example}'{f', {hint}' if hint else ''}; there are {', '.join(paths)}")
     text = paths[example].read_text(encoding="utf-8")
-    span = parse(Source(example, text)).name.span
+    tree = parse(Source(example, text))
+    if tree.extends is not None:
+        base = tree.extends.id
+        raise Misuse(f"the example '{example}' only says what differs from '{base}'; start with --like {base}")
+    span = tree.name.span
     return f"{text[: span.start]}{name}{text[span.end :]}"
 
 

@@ -32,7 +32,7 @@ from gsa_dsl.sema.interval import REALS
 from gsa_dsl.sema.names import INDICES, SHAPE_SYMBOLS
 
 _SIZES = {"J": 1, "dI": 1}
-_ARGUMENTS = {"ema": {"decay": "0.99", "init": "1"}, "kl": {"temperature": "1"}}
+_ARGUMENTS = {"ema": {"decay": "0.99", "init": "1"}, "kl": {"temperature": "1"}, "linear": {"features": "16"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ def _items(failure: Failure) -> Iterator[Completion]:
         yield from (_keyword(word) for word in CLAUSES)
     elif failure.wants_setting:
         yield from (_keyword(word) for word in SETTINGS)
+    elif failure.top("_WITHOUT"):
+        yield from (_keyword(word) for word, terminal in CLAUSES.items() if terminal in failure.expected)
     yield from (_keyword(word) for word in failure.wants_joint)
     if "WORD" in failure.expected and not failure.wants_clause:
         yield from (Completion(word, "word", "", word) for word in slot_words(failure))
@@ -100,6 +102,7 @@ CONTEXTS: dict[str, Callable[[Params], Context]] = {
     "train": lambda params: size_context(params, "the temperature"),
     "bound": lambda params: size_context({**dict.fromkeys(SHAPE_SYMBOLS, 1), **params}, "the bound"),
     "assert": lambda params: promise_context(params, _SIZES),
+    "require": lambda params: size_context(params, "a requirement"),
     "heads": lambda params: size_context(params, "'heads'"),
     "dim": lambda params: size_context(params, "'dim'"),
     "score": lambda params: score_context(params, 1, 1),
@@ -141,6 +144,7 @@ def _functions(context: Context) -> Iterator[Completion]:
         yield _function("ema", "ema(")
     if context.linear is not None:
         yield _function("linear", "linear(x)")
+        yield _function("given", "given(")
 
 
 def _function(name: str, insert: str) -> Completion:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path, PurePath
 
 from gsa_dsl.diagnostics.errors import Diagnostic, SpecError
 from gsa_dsl.diagnostics.span import Source, Span
@@ -24,17 +25,32 @@ class Document:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def analyse(source: Source) -> Document:
-    """Parse and check ``source`` with its parameters at their defaults."""
+def analyse(source: Source, folder: Path | None = None) -> Document:
+    """Parse and check ``source`` with its parameters at their defaults; what it extends is read from ``folder``."""
+    from gsa_dsl.frontend.library import in_folder, with_bases
     from gsa_dsl.frontend.parser import parse
     from gsa_dsl.sema.check import check
 
     tree: ast.Spec | None = None
     try:
         tree = parse(source)
+        if folder is not None:
+            tree = replace(tree, source=with_bases(source, in_folder(folder), PurePath(source.name).stem))
         return Document(source, tree, check(tree), ())
     except SpecError as error:
-        return Document(source, tree, None, error.diagnostics)
+        found = error.diagnostics
+        if tree is not None and tree.extends is not None:
+            found = tuple(_here(each, error.source.of(each.span), source, tree.extends) for each in found)
+        return Document(source, tree, None, found)
+
+
+def _here(diagnostic: Diagnostic, file: Source, source: Source, extends: ast.Name) -> Diagnostic:
+    """A mistake in a spec that ``source`` extends, told where it extends it; labels in other files are left out."""
+    labels = tuple(label for label in diagnostic.labels if label.span.source is None)
+    if file.name == source.name:
+        return replace(diagnostic, labels=labels)
+    message = f"{PurePath(file.name).name}:{diagnostic.span.line}: {diagnostic.message}"
+    return replace(diagnostic, message=message, span=extends.span, labels=())
 
 
 def word_at(text: str, offset: int) -> tuple[str, int, int]:
@@ -48,8 +64,8 @@ def word_at(text: str, offset: int) -> tuple[str, int, int]:
 
 
 def within(span: Span, offset: int) -> bool:
-    """Whether ``offset`` touches ``span``."""
-    return span.start <= offset <= span.end
+    """Whether ``offset`` touches ``span``, and that is of the text at hand."""
+    return span.source is None and span.start <= offset <= span.end
 
 
 def path_to(node: ast.Node, offset: int) -> Iterator[ast.Node]:

@@ -107,7 +107,7 @@ def _costs(spec: CheckedSpec | None, span: Span) -> list[str]:
     rows = [
         f"| {row.construct} | {name} | {shown[name](getattr(figure, name))} | `{spelt(getattr(row, name))}` |"
         for row, figure in zip(table.rows, figures, strict=False)
-        if span.start <= row.span.start and row.span.end <= span.end
+        if row.span.source is None and span.start <= row.span.start and row.span.end <= span.end
         for name in _QUANTITIES
         if getattr(row, name) != 0
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from lsprotocol import types
@@ -68,7 +69,7 @@ def make_server() -> LanguageServer:
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hovered(parameters: types.HoverParams) -> types.Hover | None:
         source = _source(server.document(parameters.text_document.uri))
-        found = hover(analyse(source), server.offset_of(source.text, parameters.position))
+        found = hover(analyse(source, _folder(source)), server.offset_of(source.text, parameters.position))
         if found is None:
             return None
         content = types.MarkupContent(types.MarkupKind.Markdown, found.markdown)
@@ -88,7 +89,7 @@ def make_server() -> LanguageServer:
     def defined(parameters: types.DefinitionParams) -> types.Location | None:
         uri = parameters.text_document.uri
         source = _source(server.document(uri))
-        span = definition(analyse(source), server.offset_of(source.text, parameters.position))
+        span = definition(analyse(source, _folder(source)), server.offset_of(source.text, parameters.position))
         return None if span is None else types.Location(uri, server.range_of(source.text, span))
 
     @server.feature(types.TEXT_DOCUMENT_FORMATTING)
@@ -108,10 +109,16 @@ def _source(document: TextDocument) -> Source:
     return Source(unquote(urlparse(document.uri).path) or document.uri, document.source)
 
 
+def _folder(source: Source) -> Path | None:
+    """Where the specs that ``source`` extends are; None for a text that is no file yet."""
+    path = Path(source.name)
+    return path.parent if path.is_absolute() else None
+
+
 def _publish(server: _Server, uri: str) -> None:
     document = server.document(uri)
     source = _source(document)
-    found = [_diagnostic(server, uri, source.text, each) for each in analyse(source).diagnostics]
+    found = [_diagnostic(server, uri, source.text, each) for each in analyse(source, _folder(source)).diagnostics]
     server.text_document_publish_diagnostics(
         types.PublishDiagnosticsParams(uri=uri, version=document.version, diagnostics=found)
     )

@@ -20,7 +20,9 @@ _REDUCED: dict[str, str] = {
 }
 _OTHERS: dict[str, str] = {
     "ema": "ema(EXPR, decay = 0.99, init = 1): the running mean over past training steps, as it was before this one",
-    "linear": "linear(x): a learned linear map of the layer's input, one number a position and head (and feature)",
+    "linear": "linear(x): a learned linear map of the layer's input, one number a position and head (and feature); "
+    "linear(x, features = n) reads its first n features only",
+    "given": "given(NAME): a tensor that the caller passes under that name, in the shape that the gate asks for",
 }
 TENSOR_DOCS: dict[str, str] = {
     "q": "the indexer's query at position t, for its head j: a vector of `dim` features",

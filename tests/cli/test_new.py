@@ -12,7 +12,7 @@ from gsa_dsl.frontend.parser import parse
 from gsa_dsl.sema.check import check
 from tests.cli.running import ROOT, Gsa
 
-EXAMPLES = [path.stem for path in sorted((ROOT / "examples").glob("*.gsa"))]
+EXAMPLES = [path.stem for path in sorted((ROOT / "examples").glob("*.gsa")) if " extends " not in path.read_text()]
 
 
 @pytest.mark.parametrize("like", [None, *EXAMPLES])
@@ -65,3 +65,10 @@ def test_an_unknown_example_is_refused_with_those_there_are(gsa: Gsa) -> None:
     assert ran.status == 2
     assert "did you mean 'gated'?" in ran.err
     assert "sliding_sink" in ran.err
+
+
+def test_an_example_that_extends_another_is_no_start(gsa: Gsa) -> None:
+    ran = gsa("new", "mine", "--like", "gsa_small")
+    assert ran.status == 2
+    assert "only says what differs from 'gsa'; start with --like gsa" in ran.err
+    assert not Path("mine.gsa").exists()

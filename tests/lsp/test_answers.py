@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -220,7 +221,8 @@ def test_every_word_is_explained() -> None:
 
 
 def test_every_clause_with_an_expression_says_what_it_sees() -> None:
-    assert {*CLAUSES, *SETTINGS} - set(CONTEXTS) <= {"causal", "sink", "indexer", "keys"}
+    silent = {"causal", "full", "documents", "sink", "indexer", "keys", "without"}
+    assert {*CLAUSES, *SETTINGS} - set(CONTEXTS) <= silent
 
 
 @given(st.text(alphabet="aé🙂\n#", max_size=30), st.data(), st.sampled_from(sorted(places.UNITS)))
@@ -236,3 +238,34 @@ def test_places_past_an_end() -> None:
     assert places.offset("ab\r\ncd", (7, 0)) == 6
     assert places.place("🙂a", 1) == (0, 2)
     assert places.place("🙂a", 1, "utf-8") == (0, 4)
+
+
+BASE = "attention base(k = 4) {\n  causal\n  gate value = sigmoid(linear(x)) per head\n  always last k\n}\n"
+
+
+def test_a_spec_that_extends_another_is_checked_with_it(tmp_path: Path) -> None:
+    (tmp_path / "base.gsa").write_text(BASE)
+    source = Source(str(tmp_path / "a.gsa"), "attention a extends base {\n  scale 2\n}\n")
+    document = analyse(source, tmp_path)
+    assert document.spec is not None
+    assert document.spec.forced.last == 4
+    found = hover(document, source.text.index("2"))
+    assert found is not None
+    assert "a constant" in found.markdown
+    assert [each.code for each in analyse(source).diagnostics] == ["GSA140"]
+
+
+def test_mistakes_of_a_base_are_told_where_it_is_extended(tmp_path: Path) -> None:
+    source = Source(str(tmp_path / "a.gsa"), "attention a extends base {\n  scale 2\n}\n")
+    for text in (BASE.replace("sigmoid", "sigmod"), BASE.replace("causal", "causl"), BASE.replace("last k", "last 0")):
+        (tmp_path / "base.gsa").write_text(text)
+        (found,) = analyse(source, tmp_path).diagnostics
+        assert found.message.startswith("base.gsa:")
+        assert source.text[found.span.start : found.span.end] == "base"
+
+
+def test_what_may_be_left_out_is_offered() -> None:
+    text = "attention a extends base {\n  without "
+    offered = {item.label for item in completions(Source("a.gsa", text), len(text))}
+    assert {"gate", "bound", "always", "require"} <= offered
+    assert not {"causal", "without"} & offered

@@ -78,7 +78,7 @@ def key_gate(z0):
     return 2.0 * torch.sigmoid(z0)
 
 
-# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
 def output_gate(z0):
     return 2.0 * torch.sigmoid(z0)
 
@@ -242,7 +242,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
             losses.append(run(divergence, q.detach(), k.detach(), v.detach(), sees, *tensors))
     output = torch.cat(outputs, 2)
 
-    # [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+    # [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
     z0 = wide(gates["output"])[..., None]
     output = output * output_gate(z0)
     result = Result(output.to(query.dtype), torch.cat(lses, 2))

@@ -125,13 +125,13 @@ def key_gate_grad(z0):
     return 2.0 * x0, 2.0 * (x0 * (1.0 - x0))
 
 
-# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
 @triton.jit
 def output_gate(z0):
     return 2.0 * sigmoid(z0)
 
 
-# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
 @triton.jit
 def output_gate_grad(z0):
     x0 = sigmoid(z0)
@@ -533,7 +533,7 @@ def attend_fwd_kernel(
     o_off = batch * stride_ob + head[:, None] * stride_oh + t[:, None].to(tl.int64) * stride_ol + d[None, :]
     store = row_ok[:, None]
 
-    # [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+    # [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
     if SAVE_RAW:
         tl.store(raw_ptr + o_off, out.to(raw_ptr.dtype.element_ty), mask=store)
     z0_row = batch * stride_z0b + head * stride_z0h + t.to(tl.int64) * stride_z0l
@@ -543,7 +543,7 @@ def attend_fwd_kernel(
     tl.store(out_ptr + o_off, out.to(out_ptr.dtype.element_ty), mask=store)
 
 
-# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))  per head  starts identity
+# [gsa_small.gsa:5] gate output = 2 * sigmoid(linear(x))                 per head    starts identity
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_prepare_kernel(
     raw_ptr, dout_ptr, delta_ptr, draw_ptr, z0_ptr, dz0_ptr,
