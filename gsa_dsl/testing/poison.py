@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-_ALLOCATING: frozenset[Callable[..., Any]] = frozenset(
-    {torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty, Tensor.new_empty_strided}
+_ALLOCATING: tuple[tuple[Any, str], ...] = (
+    (torch, "empty"),
+    (torch, "empty_like"),
+    (torch, "empty_strided"),
+    (Tensor, "new_empty"),
+    (Tensor, "new_empty_strided"),
 )
 
 
-class PoisonedMemory(TorchFunctionMode):
+class PoisonedMemory:
     """Within this context every ``torch.empty`` of floats holds NaN, also in the backward passes started inside.
 
-    Integers are left alone: as positions they would send a kernel out of bounds before anything could be compared.
+    The functions themselves are exchanged: a torch function mode does not reach into a backward pass. Integers are left
+    alone: as positions they would send a kernel out of bounds before anything could be compared.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in _ALLOCATING and isinstance(result, Tensor) and result.is_floating_point():
+    def __enter__(self) -> None:
+        self._kept = [getattr(owner, name) for owner, name in _ALLOCATING]
+        for (owner, name), allocate in zip(_ALLOCATING, self._kept, strict=True):
+            setattr(owner, name, _poisoned(allocate))
+
+    def __exit__(self, *_: object) -> None:
+        for (owner, name), allocate in zip(_ALLOCATING, self._kept, strict=True):
+            setattr(owner, name, allocate)
+
+
+def _poisoned(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def poisoned(*args: Any, **kwargs: Any) -> Tensor:
+        result = allocate(*args, **kwargs)
+        if result.is_floating_point():
             with torch.no_grad():
                 result.fill_(torch.nan)
         return result
+
+    return poisoned
