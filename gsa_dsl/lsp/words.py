@@ -5,13 +5,19 @@ from __future__ import annotations
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.words import FORMS
 from gsa_dsl.ops import FUNCTIONS, REDUCTIONS
+from gsa_dsl.sema import causality
 
 STATISTICS: dict[str, str] = {
-    "var": "the variance of the row's scores over s <= t; 0 for a single key",
-    "mean": "the mean of the row's scores over s <= t",
-    "max": "the largest of the row's scores over s <= t",
-    "min": "the smallest of the row's scores over s <= t",
-    "count": "how many keys s <= t have a finite score",
+    "var": "the variance of the row's scores; 0 for a single key",
+    "mean": "the mean of the row's scores",
+    "max": "the largest of the row's scores",
+    "min": "the smallest of the row's scores",
+    "count": "how many keys that query t sees have a finite score",
+    "entropy": "the entropy, in nats, of the softmax of the row's scores; 0 for a single key",
+}
+LEVELS: dict[str, str] = {
+    "top_p": "how many of the row's highest scores hold the share P of its softmax, a constant in (0, 1]",
+    "above": "how many of the row's scores are larger than X, a constant",
 }
 _REDUCED: dict[str, str] = {
     "sum": "the sum over the indexer's heads of the product that follows",
@@ -46,6 +52,7 @@ def function_docs(name: str) -> list[str]:
     """What ``name`` means when called: one sentence for each way to call it, none if it is no function."""
     found = [f"`{name}`: {FUNCTIONS[name].doc}"] if name in FUNCTIONS else []
     found += [f"`{name}(score[t])`: {STATISTICS[name]}"] if name in STATISTICS else []
+    found += [f"`{causality.usage(name)}`: {LEVELS[name]}"] if name in LEVELS else []
     found += [f"`{name}(j) ...`: {_REDUCED[name]}"] if name in REDUCTIONS else []
     return [*found, *([f"`{name}`: {_OTHERS[name]}"] if name in _OTHERS else [])]
 

@@ -21,7 +21,7 @@ from gsa_dsl.passes.canonicalize import canonicalize
 from gsa_dsl.reference.evaluate import Scope
 from gsa_dsl.reference.evaluate import evaluate as reference_value
 from gsa_dsl.sema.check import check
-from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.sema.typed import CheckedSpec, Statistic
 from gsa_dsl.testing.strategies import specs
 from tests.passes.expressions import evaluate
 
@@ -136,10 +136,18 @@ def test_lowered_budgets_mean_what_the_reference_says(text: str, seed: int) -> N
     if plan is None or spec.selection is None:
         return
     generator = torch.Generator().manual_seed(seed)
-    rows = {op: 4 * torch.rand(7, generator=generator, dtype=torch.float64) for op in ("var", "mean", "max", "count")}
+    rows = {
+        op: 4 * torch.rand(7, generator=generator, dtype=torch.float64)
+        for op in ("var", "mean", "max", "count", "entropy")
+    }
     rows["min"] = -rows["mean"]
+    rows |= {level.name.removeprefix("row_"): rows["count"] / level.value for level in plan.levels}
     state = torch.rand(len(spec.emas), generator=generator, dtype=torch.float64)
-    scope = Scope(rows["var"], statistics=rows, ema=state)
+
+    def of_row(node: Statistic) -> Tensor:
+        return rows[node.op] if node.level is None else rows["count"] / node.level
+
+    scope = Scope(rows["var"], statistics=of_row, ema=state)
     values = {f"row_{op}": value for op, value in rows.items()}
     values.update({f"ema{slot}": value.expand(7) for slot, value in enumerate(state)})
     wanted = reference_value(spec.selection.budget, scope)

@@ -228,3 +228,14 @@ def test_a_given_selection_does_not_reach_what_a_query_cannot_see(compiled: Comp
         x = make_inputs(attention.spec, batch=1, length=53, **SIZES)
         _, aux = attention(x.query, x.key, x.value, **x.keywords(), selection=everything, return_aux=True)
         assert torch.equal(aux.selection.mask(), mask_of(kind, "fixed", x.documents, 53)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_inference_in_chunks_gives_the_same(compiled: Compile, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = compiled(kind, "forced", "interpret")
+    x = make_inputs(attention.spec, batch=2, length=45, **SIZES)
+    expected, _ = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True)
+    monkeypatch.setattr(attention.kernels, "WORKSPACE", 1)
+    assert attention.kernels.chunk_rows(2, 45) < 45
+    torch.testing.assert_close(attention(x.query, x.key, x.value, **x.keywords()), expected, rtol=1e-6, atol=1e-6)
