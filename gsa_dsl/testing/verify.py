@@ -6,6 +6,7 @@ compared at that same selection, so that what remains is arithmetic. Cotangents 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -328,6 +329,11 @@ class _Run:
             return loss + (_rms(self.cotangent) * _rms(self.inputs.value) if self.spec.soft else 0.0)
         if label.startswith("d extras."):
             return _rms(self.cotangent) * _rms(self.inputs.value)
+        for gate in self.spec.gates:
+            if gate.target in ("query", "key") and label in {f"d gates.{tensor.name}" for tensor in gate.tensors}:
+                gated = self.inputs.query if gate.target == "query" else self.inputs.key
+                added = 1 if gate.granularity == "element" else self.case.heads * self.case.head_dim
+                return self._floor(f"d {gate.target}") * _rms(gated) * math.sqrt(added)
         return 0.0
 
 

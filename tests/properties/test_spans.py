@@ -39,6 +39,8 @@ BODIES = {
       budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
       select top budget tokens  always last 2  train indexer with kl""",
     "mass": f"{INDEXER} budget[t] = min(top_p(score[t], 0.3), 12)  select top budget tokens  train indexer with kl",
+    "gated": """gate query = sigmoid(linear(x)) per head  gate key = 1 + tanh(linear(x)) per element
+      gate value = sigmoid(linear(x)) per shared  always first 2, last 5""",
     "levels": f"""{INDEXER} budget[t] = min(above(score[t], 0.5) + 0.5 * ema(entropy(score[t])) + entropy(score[t]), 12)
       select top budget tokens  always first 1""",
 }
@@ -73,7 +75,7 @@ def test_it_means_what_the_reference_says(compiled: Compile, kind: str, body: st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [(kind, body) for kind in KINDS for body in ("dense", "window", "sinks")]
+    [(kind, body) for kind in KINDS for body in ("dense", "window", "sinks", "gated")]
     + [("causal documents", "adaptive"), ("full", "forced"), ("full documents", "forced")],
 )
 def test_kernels_mean_what_the_reference_says(compiled: Compile, kind: str, body: str) -> None:
