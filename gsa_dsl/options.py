@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CHUNK_ROWS = 1792
+"""Queries whose scores are kept at a time where rows are long: enough tiles to keep a large GPU busy."""
+
+STREAM_ROWS = 4096
+"""Queries attended to in one launch, at least, where nothing needs a gradient."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -27,15 +33,15 @@ class KernelConfig:
     block_keys: int = 64
     backward_keys: int = 64
     score_rows: int = 64
-    score_keys: int = 64
-    strip: int = 8
+    score_keys: int = 32
+    strip: int = 32
     scan_keys: int = 2048
-    list_keys: int = 256
-    sample: int = 1024
+    list_keys: int = 1024
+    sample: int = 2048
     workspace_mib: int = 256
     attend: Launch = Launch(4, 2)
     backward: Launch = Launch(8, 2)
-    score: Launch = Launch(4, 2)
+    score: Launch = Launch(4, 3)
     threshold: Launch = Launch(4, 1)
     lists: Launch = Launch(4, 1)
     loss: Launch = Launch(4, 2)

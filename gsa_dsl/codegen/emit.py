@@ -12,7 +12,7 @@ from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Plan
-from gsa_dsl.options import Launch
+from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, Launch
 from gsa_dsl.passes.schedule import next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
 
@@ -56,6 +56,8 @@ def _context(plan: Plan) -> dict[str, object]:
         "plan": plan,
         "config": plan.config,
         "version": __version__,
+        "chunk_rows": CHUNK_ROWS,
+        "stream_rows": STREAM_ROWS,
         "launch": literal(launches(plan), start=len("LAUNCH = ")),
         "meta": literal(meta(plan), start=len("META = ")),
         "group_pad": next_power_of_two(plan.shape.group),

@@ -37,5 +37,7 @@ def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> Kern
         tile=tile,
         block_keys=keys,
         backward_keys=keys,
+        # As many scores a step of the lists at every tile: more do not fit in registers.
+        list_keys=min(1024, 8192 // tile),
         backward=Launch(8 if rows >= 128 else 4, 2 if narrow < 2 else 1),
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gsa_dsl.gate_shapes import gate_axes
-from gsa_dsl.options import KernelConfig
+from gsa_dsl.options import CHUNK_ROWS, KernelConfig
 from gsa_dsl.sema.algebra import ONE, ZERO, Expr, maximum, minimum, summed
 from gsa_dsl.sema.counting import Times, operations
 from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L
@@ -140,7 +140,8 @@ def indexer(spec: IndexerSpec, pairs: Expr) -> Formula:
     """Every score of the ``pairs`` of a query and a key it can see, into a bounded workspace of at least one row."""
     read = {"q": B * L * J * DI, "k": B * (pairs / INDEXER_TILE + L) * DI, "w": B * L * J, "b": J}
     moved = summed([read[name] for name in spec.tensors]) * ITEMSIZE + 4 * B * pairs
-    return Formula(operations(spec.score, times(pairs)), moved, maximum(4 * L, minimum(WORKSPACE, 4 * B * L**2)))
+    kept = minimum(4 * B * L**2, maximum(WORKSPACE, minimum(4 * WORKSPACE, 4 * CHUNK_ROWS * B * L)))
+    return Formula(operations(spec.score, times(pairs)), moved, maximum(4 * L, kept))
 
 
 def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int, pairs: Expr) -> Formula:
