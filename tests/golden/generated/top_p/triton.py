@@ -31,7 +31,7 @@ LAUNCH = {
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
-    "score_kernel": {"num_warps": 4, "num_stages": 2},
+    "score_kernel": {"num_warps": 4, "num_stages": 3},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
@@ -60,17 +60,19 @@ INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
 INDEX_PAD = tl.constexpr(64)
 SCORE_ROWS = tl.constexpr(64)
-SCORE_KEYS = tl.constexpr(64)
-SCORE_STRIP = tl.constexpr(8)
+SCORE_KEYS = tl.constexpr(32)
+SCORE_STRIP = tl.constexpr(32)
 SCAN_KEYS = tl.constexpr(2048)
-SAMPLE = tl.constexpr(1024)  # ranks that bracket a threshold
-CANDIDATES = tl.constexpr(4096)  # ranks inside a bracket, at most
-LIST_KEYS = tl.constexpr(256)
+SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
+CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
+LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
 BUDGET_MOST = tl.constexpr(12)
 MASS_KEYS = tl.constexpr(256)
 WORD = torch.int16  # a bit for each query of a tile
 WORKSPACE = 256 << 20  # bytes of scores in memory at a time
+CHUNK_ROWS = 1792  # queries whose scores are in memory at a time, where the workspace may grow to hold them
+STREAM_ROWS = 4096  # queries attended to in one launch, at least
 TEMPERATURE = tl.constexpr(1.0)
 REPEAT = tl.constexpr(1)  # a matrix instruction has at least 16 rows
 
@@ -171,17 +173,27 @@ def score_kernel(
     w1 = tl.load(iw_ptr + w_off + 1 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
     w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
     w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
-    last = first_row + tl.program_id(0) * SCORE_ROWS + SCORE_ROWS
+    first = first_row + tl.program_id(0) * SCORE_ROWS
+    last = first + SCORE_ROWS
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
-    for n0 in range(begin, tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last), SCORE_KEYS):
-        s = n0 + tl.arange(0, SCORE_KEYS)
-        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
-        k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
-        acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, k)
-        rank = rank_of(score_outer(acc0))
-        rank = tl.where(s[None, :] <= t[:, None], rank, 0)
-        out = (batch * rows + local[:, None]) * width + s[None, :]
-        tl.store(rank_ptr + out, rank, mask=row_ok[:, None] & (s < width)[None, :])
+    end = tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last)
+    # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.
+    inner = tl.minimum(end, tl.minimum(first + 1, length)) // SCORE_KEYS * SCORE_KEYS
+    inner = tl.maximum(inner, begin)
+    for edge in tl.static_range(0, 2):
+        for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
+            s = n0 + tl.arange(0, SCORE_KEYS)
+            k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+            if edge:
+                k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
+            else:
+                k = tl.load(ik_ptr + k_off)
+            acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, k)
+            rank = rank_of(score_outer(acc0))
+            if edge:
+                rank = tl.where(s[None, :] <= t[:, None], rank, 0)
+            out = (batch * rows + local[:, None]) * width + s[None, :]
+            tl.store(rank_ptr + out, rank, mask=row_ok[:, None])
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -246,21 +258,24 @@ def top_p(rank_ptr, begin, end, highest, mass):
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 @triton.jit
 def bracket(rank_ptr, begin, end, k):
-    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a sorted sample of SAMPLE ranks."""
+    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a histogram of SAMPLE ranks."""
     n = end - begin
     i = tl.arange(0, SAMPLE)
-    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE))
-    # Sorting compares signed numbers; flipping the top bit puts unsigned ranks into that order.
-    ordered = tl.sort(sample ^ -2147483648, descending=True)
+    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE)).to(tl.uint32, bitcast=True)
+    top = tl.max(sample)
+    bottom = tl.min(tl.where(sample == 0, top, sample))
+    step = (top - bottom) // 256 + 1
+    bins = tl.arange(0, 256)
+    histogram = tl.histogram(((sample - bottom) // step).to(tl.int32), 256, mask=sample != 0)
+    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
     place = k * (SAMPLE * 1.0) / n
     slack = 3.0 * tl.sqrt(place) + 2.0
-    first = tl.floor(place - slack).to(tl.int32)
-    last = tl.floor(place + slack).to(tl.int32)
-    high = tl.sum(tl.where(i == first, ordered, 0)) ^ -2147483648
-    low = tl.sum(tl.where(i == last, ordered, 0)) ^ -2147483648
-    high = tl.where(first < 0, -1, high).to(tl.uint32, bitcast=True)
-    low = tl.where(last >= SAMPLE, 1, low).to(tl.uint32, bitcast=True)
-    return low, high
+    above = tl.min(tl.where(at_least <= place - slack, bins, 256))
+    below = tl.max(tl.where(at_least >= place + slack, bins, -1))
+    # No sample is above ``top``, but a rank of the row may be.
+    high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)
+    low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)
+    return low.to(tl.uint32), high.to(tl.uint32)
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -814,9 +829,13 @@ def dense(x):
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 def chunk_rows(batch, length):
-    """How many queries' scores fit the workspace: a multiple of a score tile and of a query tile."""
+    """How many queries' scores fit the workspace: a multiple of a score tile and of a query tile.
+
+    Where rows are long the workspace grows, fourfold at most, to hold enough of them for a GPU to be busy.
+    """
     step = max(SCORE_ROWS.value, TILE.value)
-    fit = WORKSPACE // (4 * batch * (score_width(length) + CANDIDATES.value))
+    row = 4 * batch * (score_width(length) + CANDIDATES.value)
+    fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
 
 
@@ -1052,13 +1071,18 @@ def needs_grad(*tensors):
 
 
 def stream(query, key, value, selector):
-    """Inference: choose and attend chunk by chunk, so that only one chunk's lists are ever in memory."""
+    """Inference: choose and attend a few chunks at a time, so that only their lists are ever in memory."""
     batch, heads, length, _ = query.shape
     out = torch.empty_like(query)
     lse = torch.empty((batch, heads, length), dtype=torch.float32, device=query.device)
-    lists = empty_lists(batch, triton.cdiv(selector.rows, TILE.value), length, query.device)
-    for first, count in selector.chunks():
-        selector.choose(first, count, lists, 0)
-        tile, tiles = first // TILE.value, triton.cdiv(count, TILE.value)
+    chunks = selector.chunks()
+    # Long rows make for short chunks, and a launch must fill the GPU.
+    together = triton.cdiv(STREAM_ROWS, selector.rows)
+    lists = empty_lists(batch, triton.cdiv(min(together * selector.rows, length), TILE.value), length, query.device)
+    for i in range(0, len(chunks), together):
+        first = chunks[i][0]
+        for start, count in chunks[i : i + together]:
+            selector.choose(start, count, lists, (start - first) // TILE.value)
+        tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, out, lse, lists, tile, tiles)
     return Result(out, lse, budget=selector.budget)
