@@ -62,7 +62,7 @@ _LOGITS = (
     f"5 * tanh({_PRODUCT} / 5)",
     f"{_PRODUCT} - slope[h] * distance",
     f"{_PRODUCT} + bias[h, min(abs(distance), 7)]",
-    f"3 * tanh({_PRODUCT} + bias[h, clamp(2 * sqrt(distance), 1, 9)]) - 0.1 * log(1 + distance)",
+    f"3 * tanh({_PRODUCT} + bias[h, clamp(2 * sqrt(abs(distance)), 1, 9)]) - 0.1 * log(1 + abs(distance))",
 )
 _SOFT = ("log(softplus(score[t, s]))", "0.5 * tanh(score[t, s])", "score[t, s] / heads")
 
