@@ -41,7 +41,7 @@ def inherit(tree: ast.Spec, mistakes: Mistakes) -> ast.Spec:
             label = Label(replaced[key].span, "this replaces it")
             _idle(removal, "a clause replaces the inherited one by itself", "leave it out", mistakes, (label,))
         elif key not in inherited:
-            has = ", ".join(f"'without {' '.join(about).strip()}'" for about in sorted(inherited) if about != _CAUSAL)
+            has = ", ".join(f"'without {' '.join(about).strip()}'" for about in sorted(inherited) if about != _VISIBLE)
             _idle(removal, f"'{base.name.id}' has no such clause", f"leave it out, or write {has}", mistakes)
         removed.add(key)
     kept = tuple(clause for clause in base.clauses if _about(clause) not in {*replaced, *removed})
@@ -62,11 +62,13 @@ def _of(node: N, source: Source) -> N:
     return replace(node, **parts)
 
 
-_CAUSAL: Key = ("causal", "")
+_VISIBLE: Key = ("causal or full", "")
 
 
 def _about(clause: ast.Clause) -> Key:
     match clause:
+        case ast.Causal() | ast.Full():
+            return _VISIBLE
         case ast.Gate(target=target):
             return "gate", target.id
         case ast.Bound(quantity=quantity):

@@ -31,7 +31,8 @@ attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) extends base {
   without gate key
   without bound memory
   without assert score
-  without scale  without indexer  without budget  without select  without always  without train  without require
+  without documents  without scale  without logit  without sink  without indexer  without budget  without select
+  without always  without train  without require
   indexer {
     heads 4  dim 64  keys shared
     score[t, s] = sum(j) sigmoid(w[t, j]) * (q[t, j] . k[s] / sqrt(dim) + b[j])

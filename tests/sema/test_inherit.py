@@ -102,6 +102,19 @@ def test_without_leaves_out() -> None:
     assert [type(clause) for clause in spec.tree.clauses] == [ast.Causal, ast.Gate]
 
 
+def test_what_a_query_sees_is_replaced_and_what_the_logits_are_left_out() -> None:
+    text = """attention base { causal documents sink
+      logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance
+      always last 4 }"""
+    spec = extended("attention a extends base { full  without always }", {"base": text})
+    assert clauses(spec, ast.Full) == ["full"]
+    assert not clauses(spec, ast.Causal)
+    plain = extended("attention a extends base { without documents  without logit  without sink }", {"base": text})
+    assert {type(clause) for clause in plain.tree.clauses} == {ast.Causal, ast.Always}
+    other = extended("attention a extends base { logit[t, s] = 2 * (q[t] . k[s]) }", {"base": text})
+    assert clauses(other, ast.Logit) == ["logit[t, s] = 2 * (q[t] . k[s])"]
+
+
 def test_a_chain_of_three() -> None:
     middle = "attention middle(k = 4) extends base { without gate value  always last 9 }"
     spec = extended("attention a(most = 6) extends middle { without always }", {"middle": middle, "base": BASE})
