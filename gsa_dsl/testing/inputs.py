@@ -29,8 +29,8 @@ class Inputs:
     gates: Mapping[str, Tensor] | None
     index: Mapping[str, Tensor] | None
     ema: Tensor | None
-    extras: Mapping[str, Tensor] | None = None
     documents: Tensor | None = None
+    extras: Mapping[str, Tensor] | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The differentiable tensors by name: query, key, value, ``gates.NAME``, ``index.NAME``, ``extras.NAME``."""
