@@ -13,7 +13,7 @@ from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, Launch
-from gsa_dsl.passes.schedule import next_power_of_two
+from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
@@ -183,6 +183,7 @@ def meta(plan: Plan) -> dict[str, object]:
         **({"extras": extras} if (extras := _shapes(plan)) else {}),
         **({} if plan.causal else {"full": True}),
         **({"documents": True} if plan.documents else {}),
+        **({} if float32_fits(plan.shape, listed=plan.listed) else {"float32": False}),
     }
 
 

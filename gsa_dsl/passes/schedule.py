@@ -17,6 +17,16 @@ def next_power_of_two(value: int) -> int:
     return 1 << (value - 1).bit_length()
 
 
+def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
+    """Whether the backward's tiles of float32 operands fit a GPU's shared memory: a tile holds a whole group's rows.
+
+    Read off the compiler for sm_90, at the smallest tiles: lists, whose kernel adds up the keys' gradients too, take
+    272 KiB of 227 at 64 heads of 128 features; ranges take 192 there, and 288 at 64 heads of 256.
+    """
+    dim = max(16, next_power_of_two(max(shape.head_dim, shape.value_dim)))
+    return next_power_of_two(shape.group) * dim <= (4096 if listed else 8192)
+
+
 def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 

@@ -95,7 +95,10 @@ def compile_for(
 def _precision_of(module: ModuleType, target: str) -> Iterator[None]:
     """The module as it would be on a machine with ``target``: how float32 is multiplied hangs on the torch at hand."""
     names = vars(module)
-    own = names["PRECISION"]
+    own = names.get("PRECISION")
+    if own is None:
+        yield
+        return
     names["PRECISION"] = tl.constexpr("tf32x3" if TARGETS[target].backend == "cuda" else "ieee")
     try:
         yield

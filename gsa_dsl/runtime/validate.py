@@ -53,7 +53,7 @@ def check_call(
     batch, _, length, _ = query.shape
     if batch == 0 or length == 0:
         raise OperandError(f"query has shape {list(query.shape)}: batch and length must be at least 1")
-    _dtype_and_device(backend, query)
+    _dtype_and_device(meta, backend, query)
     _shape("query", query, (batch, meta["heads"], length, meta["head_dim"]), "[batch, heads, length, head_dim]")
     sizes = {name: meta[name] for name in ("heads", "kv_heads", "head_dim", "value_dim")}
     sizes |= {"batch": batch, "length": length}
@@ -137,7 +137,7 @@ def _tensor(name: str, value: object) -> None:
         raise OperandError(f"{name} is a {type(value).__name__}, expected a torch.Tensor")
 
 
-def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
+def _dtype_and_device(meta: Meta, backend: str, query: torch.Tensor) -> None:
     if backend == "torch":
         if not query.dtype.is_floating_point:
             raise OperandError(f"query has dtype {query.dtype}, expected a floating-point dtype")
@@ -153,7 +153,14 @@ def _dtype_and_device(backend: str, query: torch.Tensor) -> None:
             )
         if query.device.type != "cpu":
             raise OperandError(f"query is on {query.device}, expected cpu: backend 'interpret' runs there")
-    elif query.device.type != "cuda":
+        return
+    if query.dtype is torch.float32 and not meta.get("float32", True):
+        heads = meta["heads"] // meta["kv_heads"]
+        raise OperandError(
+            f"query has dtype torch.float32: {heads} query heads a kv head of {meta['head_dim']} features need more "
+            "shared memory than a GPU has; use bfloat16 or float16, or compile with backend='torch'"
+        )
+    if query.device.type != "cuda":
         raise OperandError(
             f"query is on {query.device}, expected cuda; compile with backend='torch' or 'interpret' for cpu"
         )

@@ -326,15 +326,20 @@ class _Run:
         if label.startswith("d index."):
             rows = 1 if label == "d index.b" else self.case.batch * self.case.length
             loss = _LOSS_WEIGHT / rows if self.spec.train is not None else 0.0
-            return loss + (_rms(self.cotangent) * _rms(self.inputs.value) if self.spec.soft else 0.0)
+            return loss + (self._weight_gradient() if self.spec.soft else 0.0)
         if label.startswith("d extras."):
-            return _rms(self.cotangent) * _rms(self.inputs.value)
+            return self._weight_gradient()
         for gate in self.spec.gates:
             if gate.target in ("query", "key") and label in {f"d gates.{tensor.name}" for tensor in gate.tensors}:
                 gated = self.inputs.query if gate.target == "query" else self.inputs.key
                 added = 1 if gate.granularity == "element" else self.case.heads * self.case.head_dim
                 return self._floor(f"d {gate.target}") * _rms(gated) * math.sqrt(added)
         return 0.0
+
+    def _weight_gradient(self) -> float:
+        """The size of the products of a value and the output's gradient, whose mean a logit's gradient subtracts."""
+        value = self.inputs.value
+        return _rms(self.cotangent) * _rms(value) * math.sqrt(value.shape[-1])
 
 
 def _rms(x: Tensor) -> float:

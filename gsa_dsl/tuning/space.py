@@ -63,8 +63,8 @@ GROUPS = (
         (),
         (
             Axis("score_rows", (32, 64, 128)),
-            Axis("score_keys", (64, 128, 256)),
-            Axis("strip", (4, 8, 16)),
+            Axis("score_keys", (32, 64, 128)),
+            Axis("strip", (8, 16, 32)),
             Axis("score.warps", (4, 8)),
             Axis("score.stages", (2, 3)),
         ),
@@ -75,11 +75,11 @@ GROUPS = (
         (),
         (
             Axis("scan_keys", (1024, 2048, 4096)),
-            Axis("sample", (512, 1024)),
+            Axis("sample", (1024, 2048)),
             Axis("threshold.warps", (4, 8)),
         ),
     ),
-    Group("list", ("list_kernel",), ("tile",), (Axis("list_keys", (128, 256, 512)), Axis("lists.warps", (2, 4, 8)))),
+    Group("list", ("list_kernel",), ("tile",), (Axis("list_keys", (256, 512, 1024)), Axis("lists.warps", (2, 4, 8)))),
     Group(
         "loss",
         ("indexer_loss_kernel",),

@@ -22,7 +22,7 @@ PARAMS: dict[str, dict[str, int]] = {
     "gsa_soft": {"k": 5, "recent": 3},
     "relative_bias": {},
     "packed": {"k_base": 8, "k_min": 2, "k_max": 12, "recent": 3},
-    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12},
+    "gsa_small": {"k_base": 8, "k_min": 2, "k_max": 12, "recent": 3},
     "sliding_sink": {"window": 8, "sinks": 2},
     "sparse_only": {"k": 5, "recent": 3},
     "top_p": {"k_max": 12, "recent": 3},

@@ -159,6 +159,8 @@ def test_a_shared_part_is_named_once(exprs: list[Scalar]) -> None:
 def _calculates(node: ast.AST) -> bool:
     if isinstance(node, ast.UnaryOp):
         return not isinstance(node.operand, ast.Constant)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".new_tensor"):
+        return False  # a constant in the place of a tensor
     return isinstance(node, (ast.BinOp, ast.Compare, ast.Call))
 
 

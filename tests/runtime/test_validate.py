@@ -45,6 +45,7 @@ def fitting(meta: dict[str, Any] = META, dtype: torch.dtype = torch.float32, dev
         "ema": None,
         "phase": "sparse",
         "selection": None,
+        "extras": {},
     }
     if meta is META:
         call["gates"] = {"value": make(B, HKV, L), "output": make(B, H, L, D)}
@@ -136,6 +137,13 @@ WRONG: list[tuple[str, dict[str, Any], Change, str]] = [
         META,
         {"backend": "triton"},
         "query is on cpu, expected cuda; compile with backend='torch' or",
+    ),
+    (
+        "float32 of heads too wide for it",
+        {**META, "float32": False},
+        {"backend": "triton"},
+        "query has dtype torch.float32: 2 query heads a kv head of 16 features need more shared memory than a GPU has; "
+        "use bfloat16 or float16, or compile with backend='torch'",
     ),
     ("key missing", META, {"key": None}, "key is a NoneType, expected a torch.Tensor"),
     (

@@ -23,7 +23,7 @@ SPACE = Space(
             (Axis("block_keys", (32, 64, 128)), Axis("attend.warps", (4, 8))),
         ),
         Group("backward", ("attend_bwd_query_kernel",), ("tile", "backward_keys"), (Axis("backward.warps", (4, 8)),)),
-        Group("score", ("score_kernel",), (), (Axis("score_rows", (32, 64, 128)), Axis("score_keys", (64, 128)))),
+        Group("score", ("score_kernel",), (), (Axis("score_rows", (32, 64, 128)), Axis("score_keys", (32, 128)))),
     ),
     workspace=Axis("workspace_mib", (128, 256, 512)),
     group_pad=16,

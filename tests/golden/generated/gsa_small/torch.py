@@ -5,7 +5,7 @@ the length, but it computes masked dense attention: use the Triton module where 
 A comment ``[file:line]`` names the line of the spec that the code below it comes from.
 """
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 from typing import NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ HEADS = 4
 KV_HEADS = 2
 SCALE = 0.25
 CHUNK = 1 << 24  # elements of a chunk's [batch, heads, queries, keys] logits
-LAST = 32
+LAST = 3
 INDEX_HEADS = 4
 BUDGET_MOST = 12
 TEMPERATURE = 1.0
@@ -166,7 +166,7 @@ def mask_from_lists(lists, length):
     return mask.scatter_(-1, torch.where(pos < 0, length, pos), True)[..., :length]
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 def attend(query, key, value, sees):
     """(output, lse, probabilities) of a chunk of queries over the keys ``sees`` [batch or 1, queries, keys] allows."""
     batch, heads, count, dim = query.shape
@@ -197,7 +197,7 @@ def divergence(query, key, value, sees, iq, ik, iw, ib):
     return (target * ratio).sum(-1)
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     """Run the attention; operands as in META, already validated.
 

@@ -5,7 +5,7 @@ It needs torch and triton, and not gsa_dsl.
 A comment ``[file:line]`` names the line of the spec that the code below it comes from.
 """
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 from typing import NamedTuple
 
 import torch
@@ -60,7 +60,7 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
-LAST = tl.constexpr(32)
+LAST = tl.constexpr(3)
 GATE_ROWS = tl.constexpr(64)
 INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
@@ -222,7 +222,7 @@ def score_kernel(
     b2 = tl.load(ib_ptr + 2).to(tl.float32)
     b3 = tl.load(ib_ptr + 3).to(tl.float32)
     first = first_row + tl.program_id(0) * SCORE_ROWS
-    last = first + SCORE_ROWS
+    last = tl.minimum(first + SCORE_ROWS, length)
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
     end = tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last)
     # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.
@@ -464,7 +464,7 @@ def key_gate_bwd_kernel(
     tl.store(dz0_ptr + z0_off, dz0.to(dz0_ptr.dtype.element_ty), mask=t < length)
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 @triton.jit
 def range_steps(tile, length, BLOCK: tl.constexpr):
     """How many key blocks a tile of queries sees when keys are a range, and how to number them."""
@@ -488,7 +488,7 @@ def key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK
     return s, real, sees
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 @triton.jit(do_not_specialize=["length", "first_tile", "tiles"])
 def attend_fwd_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, raw_ptr, z0_ptr,
@@ -591,7 +591,7 @@ def attend_bwd_prepare_kernel(
     tl.store(delta_ptr + (batch * HEADS + head) * length + t, tl.sum(draw * raw, 1), mask=row_ok)
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 @triton.jit(do_not_specialize=["length", "first_tile", "tiles"])
 def attend_bwd_query_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, dk_ptr, dv_ptr,
@@ -653,7 +653,7 @@ def attend_bwd_query_kernel(
     tl.store(dq_ptr + o_off, (dq * SCALE).to(dq_ptr.dtype.element_ty), mask=inside)
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_key_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
@@ -872,7 +872,7 @@ def indexer_loss_kernel(
     tl.store(dib_ptr + (batch * tl.num_programs(0) + tile) * INDEX_HEADS + 3, dib3)
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 class Result(NamedTuple):
     """What ``attention`` returns; a field is None where the spec or the call does not ask for it."""
 
@@ -1018,7 +1018,7 @@ def mask_from_lists(lists, length):
     return mask.view(batch, tiles * TILE.value, length)[:, :length] > 0
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 def attend_forward(query, key, value, z0, out, lse, raw, lists, first_tile=0, tiles=None):
     """Launch the forward kernel on ``tiles`` query tiles from ``first_tile`` on; writes into out, raw and lse."""
     batch, _, length, _ = query.shape
@@ -1161,7 +1161,7 @@ class IndexerLoss(torch.autograd.Function):
         return *((grad * (dloss / ctx.rows)).to(dtype) for grad, dtype in grads), None, None, None, None
 
 
-# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024) extends gsa {
+# [gsa_small.gsa:3] attention gsa_small(k_base = 512, k_min = 64, k_max = 1024, recent = 32) extends gsa {
 def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     """Run the attention; operands as in META, already validated.
 
