@@ -178,39 +178,61 @@ class GateSpec:
 
 @dataclass(frozen=True, slots=True)
 class IndexerSpec:
-    """``score`` over leaves w, b and the dot of q and k; ``tensors`` names those used, in order q, k, w, b."""
+    """``score`` over leaves w, b and the dot of q and k; ``tensors`` names those used, in order q, k, w, b.
+
+    ``keys``: ``shared`` by all kv heads, ``kv_head`` (each has its own), or ``attention``: q and k are the attention's
+    own query and key as passed, j runs over the query heads of a kv head, and ``heads`` and ``dim``, which only a head
+    shape knows, are 0. ``pool``, ``mean`` or ``max``: the keys of a block are pooled into one, and ``score[t, s]`` is
+    the score of the block that s lies in.
+    """
 
     span: Span
     heads: int
     dim: int
     score: TypedExpr
     tensors: tuple[str, ...]
+    keys: str = "shared"
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionSpec:
-    """Top ``budget`` tokens by score; ``budget.range`` is finite and >= 0. ``adaptive``: it reads row statistics."""
+    """Top ``budget`` units by score; ``budget.range`` is finite and >= 0. ``adaptive``: it reads row statistics.
+
+    A unit is a run of ``block`` positions that starts at a multiple of it (a token where ``block`` is 1). Its score is
+    that of its pooled key, or the token scores of the keys the query sees in it, reduced by ``reduce`` (``max``,
+    ``mean`` or ``sum``; None for tokens and pooled keys). ``per_kv_head``: every kv head chooses its own, else all
+    heads share. ``queries``: a run of so many queries, starting at a multiple of it, shares its first one's choice.
+    """
 
     span: Span
     budget: TypedExpr
     adaptive: bool
+    block: int = 1
+    reduce: str | None = None
+    per_kv_head: bool = False
+    queries: int = 1
 
     @property
     def most(self) -> int:
-        """The largest budget any row can have."""
+        """The largest budget any row can have, in units."""
         return int(self.budget.range.high)
 
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """Keys of every query outside the budget, of those it sees: the ``first``, and |t - s| < ``last``; 0 means none."""
+    """Keys of every query outside the budget, of those it sees: the ``first``, and |t - s| < ``last``; 0 means none.
+
+    Where blocks are selected both count blocks: the first of the sequence (or document), and those fewer than ``last``
+    away from the query's own.
+    """
 
     first: int
     last: int
     span: Span | None
 
     def most(self, *, causal: bool) -> int:
-        """The most keys one query gets; without ``causal`` those nearer than ``last`` lie on both sides."""
+        """The most units one query gets; without ``causal`` those nearer than ``last`` lie on both sides."""
         return self.first + (self.last if causal else max(2 * self.last - 1, 0))
 
 
