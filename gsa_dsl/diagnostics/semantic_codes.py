@@ -71,6 +71,18 @@ NO_FOLDER = "GSA140"
 NO_BASE = "GSA141"
 ENDLESS_EXTENDS = "GSA142"
 IDLE_WITHOUT = "GSA143"
+BAD_UNIT = "GSA144"
+MISSING_BY = "GSA145"
+IDLE_BY = "GSA146"
+DIAGONAL_OF_TOKENS = "GSA147"
+POOL_OF_TOKENS = "GSA148"
+OWN_BLOCK = "GSA149"
+POOLED_LOGIT = "GSA150"
+POOLED_DOCUMENTS = "GSA151"
+SHARED_DOCUMENTS = "GSA152"
+UNSHARED_KEYS = "GSA153"
+IDLE_SIZE = "GSA154"
+UNTRAINED = "GSA155"
 
 SEMANTIC: dict[str, str] = {
     UNKNOWN_NAME: "unknown name",
@@ -135,4 +147,16 @@ SEMANTIC: dict[str, str] = {
     NO_BASE: "spec to extend that cannot be read",
     ENDLESS_EXTENDS: "specs that extend each other without end",
     IDLE_WITHOUT: "without that removes nothing",
+    BAD_UNIT: "size that is not a power of two",
+    MISSING_BY: "blocks without a score",
+    IDLE_BY: "by without anything to reduce",
+    DIAGONAL_OF_TOKENS: "diagonal without blocks",
+    POOL_OF_TOKENS: "pooled keys without blocks",
+    OWN_BLOCK: "own block that cannot be chosen",
+    POOLED_LOGIT: "score that the own block does not have",
+    POOLED_DOCUMENTS: "pooled keys beside documents",
+    SHARED_DOCUMENTS: "runs of queries beside documents",
+    UNSHARED_KEYS: "keys of kv heads, one choice for all",
+    IDLE_SIZE: "size that the attention's keys have already",
+    UNTRAINED: "training of the attention's own keys",
 }

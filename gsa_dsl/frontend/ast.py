@@ -151,10 +151,14 @@ class Gate(Node):
 
 @dataclass(frozen=True, slots=True)
 class Setting(Node):
-    """A ``heads N``, ``dim N`` or ``keys shared`` line of an indexer; ``value`` is a Name for ``keys``."""
+    """A line of an indexer: ``heads 4``, ``dim 64``, ``keys shared``, ``keys per kv_head`` or ``pool mean``.
+
+    ``value`` is a Name for ``keys`` and ``pool``; ``per``: the word ``per`` stands before it.
+    """
 
     key: Name
     value: Expr
+    per: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,7 @@ class Score(Node):
 
 @dataclass(frozen=True, slots=True)
 class Indexer(Node):
-    """``indexer { heads 4  dim 64  keys shared  score[t, s] = ... }``."""
+    """``indexer { heads 4  dim 64  keys shared  score[t, s] = ... }``, with or without ``pool mean``."""
 
     settings: tuple[Setting, ...]
     scores: tuple[Score, ...]
@@ -182,24 +186,44 @@ class Budget(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Option(Node):
+    """What stands after the unit of a ``select``: ``by max``, ``per kv_head``, ``per queries(128)``."""
+
+    joint: Name
+    choice: Name
+    size: Expr | None = None
+
+    def place(self) -> int:
+        """Where it stands among others when the spec is formatted."""
+        order = (("by", self.choice.id), ("per", "kv_head"), ("per", "queries"))
+        said = (self.joint.id, self.choice.id)
+        return order.index(said) if said in order else len(order)
+
+
+@dataclass(frozen=True, slots=True)
 class Select(Node):
-    """``select top COUNT tokens``; COUNT is an expression, or the name ``budget``."""
+    """``select top COUNT tokens`` or ``select top COUNT blocks(64) by max per kv_head per queries(128)``.
+
+    COUNT is an expression, or the name ``budget``; ``size`` is the 64. The options stand in their formatted order.
+    """
 
     count: Expr
     unit: Name
+    size: Expr | None = None
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AlwaysItem(Node):
-    """``first 4`` or ``last 64``."""
+    """``first 4``, ``last 64`` or ``diagonal``, which has no count."""
 
     kind: Name
-    count: Expr
+    count: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Always(Node):
-    """``always first 4, last 64``: keys every query attends to, outside the budget."""
+    """``always first 4, last 64`` or ``always diagonal``: keys every query attends to, outside the budget."""
 
     items: tuple[AlwaysItem, ...]
 

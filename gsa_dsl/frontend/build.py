@@ -86,9 +86,9 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         return ast.Sink(_span(meta))
 
     def gate(
-        self, meta: Meta, children: tuple[Token, ast.Expr, Token] | tuple[Token, ast.Expr, Token, Token]
+        self, meta: Meta, children: tuple[Token, ast.Expr, Token, Token] | tuple[Token, ast.Expr, Token, Token, Token]
     ) -> ast.Gate:
-        target, body, granularity, *starts = children
+        target, body, _, granularity, *starts = children
         return ast.Gate(_span(meta), _name(target), body, _name(granularity), *map(_name, starts))
 
     def indexer(self, meta: Meta, children: list[ast.Setting | ast.Score]) -> ast.Indexer:
@@ -100,7 +100,11 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         key, value = children
         return ast.Setting(_span(meta), _name(key), value)
 
-    def keys(self, meta: Meta, children: tuple[Token, Token]) -> ast.Setting:
+    def keys(self, meta: Meta, children: list[Token]) -> ast.Setting:
+        key, *per, value = children
+        return ast.Setting(_span(meta), _name(key), _name(value), per=bool(per))
+
+    def pool(self, meta: Meta, children: tuple[Token, Token]) -> ast.Setting:
         key, value = children
         return ast.Setting(_span(meta), _name(key), _name(value))
 
@@ -112,16 +116,25 @@ class _Builder(Transformer_NonRecursive[Token, ast.Spec]):
         head, body = children
         return ast.Budget(_span(meta), head, body)
 
-    def select(self, meta: Meta, children: tuple[ast.Expr, Token]) -> ast.Select:
-        count, unit = children
-        return ast.Select(_span(meta), count, _name(unit))
+    def select(self, meta: Meta, children: list[Token | ast.Expr | ast.Option]) -> ast.Select:
+        count, unit, *rest = children
+        assert isinstance(count, ast.Expr)
+        assert isinstance(unit, Token)
+        size = next((child for child in rest if isinstance(child, ast.Expr)), None)
+        # Their order says nothing; in the tree they stand in one.
+        options = sorted((child for child in rest if isinstance(child, ast.Option)), key=ast.Option.place)
+        return ast.Select(_span(meta), count, _name(unit), size, tuple(options))
+
+    def option(self, meta: Meta, children: tuple[Token, Token] | tuple[Token, Token, ast.Expr]) -> ast.Option:
+        joint, choice, *size = children
+        return ast.Option(_span(meta), _name(joint), _name(choice), *size)
 
     def always(self, meta: Meta, children: list[ast.AlwaysItem]) -> ast.Always:
         return ast.Always(_span(meta), tuple(children))
 
-    def always_item(self, meta: Meta, children: tuple[Token, ast.Expr]) -> ast.AlwaysItem:
-        kind, count = children
-        return ast.AlwaysItem(_span(meta), _name(kind), count)
+    def always_item(self, meta: Meta, children: tuple[Token] | tuple[Token, ast.Expr]) -> ast.AlwaysItem:
+        kind, *count = children
+        return ast.AlwaysItem(_span(meta), _name(kind), *count)
 
     def train(self, meta: Meta, children: list[Token | ast.Keyword]) -> ast.Train:
         method, *keywords = children

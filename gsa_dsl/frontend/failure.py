@@ -129,6 +129,12 @@ class Failure:
             return ()
         return tuple(word for word, terminal in JOINTS.items() if terminal in self.expected)
 
+    @property
+    def may_go_on(self) -> dict[str, str]:
+        """The joining words, and their terminals, that the clause may go on with where it may as well end."""
+        words = {word: JOINTS[word] for word in ("starts", "by", "per")} if self.wants_clause else {}
+        return {word: terminal for word, terminal in words.items() if terminal in self.expected}
+
     def top(self, *types: str) -> bool:
         """Whether the stack ends with tokens of these types."""
         tail = self.stack[len(self.stack) - len(types) :]

@@ -22,6 +22,8 @@ _RULES: tuple[Rule, ...] = (
     rules_expressions.index_variable,
     rules_clauses.removal,
     rules_clauses.clause_word,
+    rules_clauses.bare_size,
+    rules_clauses.bare_item,
     rules_clauses.joint,
     rules_expressions.two_operands,
     rules_clauses.slot,

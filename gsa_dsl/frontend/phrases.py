@@ -23,14 +23,18 @@ _PUNCTUATION = {
 }
 _SLOTS = {
     "_GATE": "'query', 'key', 'value' or 'output'",
-    "_PER": "'element', 'head' or 'shared'",
+    "PER": "'element', 'head' or 'shared'",
+    "BY": "'max', 'mean' or 'sum'",
     "_STARTS": "'identity'",
-    "KEYS": "'shared'",
-    "_ALWAYS": "'first' or 'last'",
+    "KEYS": "'shared' or 'attention'",
+    "POOL": "'mean' or 'max'",
+    "_ALWAYS": "'first', 'last' or 'diagonal'",
     "_WITH": "'kl'",
     "_BOUND": "'flops', 'memory', 'bytes' or 'selected'",
 }
-_LAST_SLOT = "'tokens'"
+_LAST_SLOT = "'tokens' or 'blocks'"
+# What follows 'per', where it is not the granularity of a gate, by the clause's first word.
+_PER_SLOTS = {"_SELECT": "'kv_head' or 'queries'", "KEYS": "'kv_head'"}
 
 
 def listed(items: Sequence[str], joiner: str) -> str:
@@ -77,14 +81,17 @@ def slot_words(failure: Failure) -> tuple[str, ...]:
 
 def all_slot_words() -> frozenset[str]:
     """Every word that some clause's open place takes."""
-    return frozenset(re.findall(r"'(\w+)'", " ".join((*_SLOTS.values(), _LAST_SLOT))))
+    return frozenset(re.findall(r"'(\w+)'", " ".join((*_SLOTS.values(), *_PER_SLOTS.values(), _LAST_SLOT))))
 
 
 def _slot(failure: Failure) -> str:
     """The words of the vocabulary that the clause's open place takes."""
+    clause = failure.clause.type if failure.clause is not None else ""
+    if failure.top("PER") and clause in _PER_SLOTS:
+        return _PER_SLOTS[clause]
     for terminal, words in _SLOTS.items():
         if failure.top(terminal):
             return words
-    if failure.clause is not None and failure.clause.type == "_ALWAYS":
+    if clause == "_ALWAYS":
         return _SLOTS["_ALWAYS"]
     return _LAST_SLOT

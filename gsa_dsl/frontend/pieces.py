@@ -50,7 +50,34 @@ def pieces(tree: ast.Spec, tokens: tuple[Token, ...]) -> tuple[Piece, ...]:
         Piece(start_of(token), str(token), space, lines, comment)
         for token, space, lines, comment in zip(every, spaced, above, beside, strict=True)
     ]
-    return tuple(_without(made, _needless(every)))
+    return tuple(_without(_ordered(made, tree), _needless(every)))
+
+
+def _ordered(made: list[Piece], tree: ast.Spec) -> list[Piece]:
+    """The pieces with the options of every ``select`` in the order of the tree; comments go with what they are at.
+
+    The comment that ends the clause's line stays at its end.
+    """
+    ordered = made
+    for clause in tree.clauses:
+        if not isinstance(clause, ast.Select) or len(clause.options) < 2:
+            continue
+        spans = [option.span for option in clause.options]
+        options = [[piece for piece in made if span.start <= piece.start < span.end] for span in spans]
+        first, last = min(span.start for span in spans), max(span.end for span in spans)
+        before = [piece for piece in ordered if piece.start < first]
+        after = [piece for piece in ordered if piece.start >= last]
+        ordered = [*before, *_ending_alike([piece for option in options for piece in option], made, last), *after]
+    return ordered
+
+
+def _ending_alike(run: list[Piece], made: list[Piece], end: int) -> list[Piece]:
+    """``run`` with the comment beside the piece that was written last beside its own last piece."""
+    written = max((piece for piece in made if piece.start < end), key=lambda piece: piece.start)
+    if not written.beside or run[-1] is written or run[-1].beside:
+        return run
+    moved = [replace(piece, beside="") if piece is written else piece for piece in run]
+    return [*moved[:-1], replace(moved[-1], beside=written.beside)]
 
 
 def comments(found: Iterable[Piece]) -> tuple[str, ...]:

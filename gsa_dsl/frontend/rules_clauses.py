@@ -10,7 +10,7 @@ from gsa_dsl.frontend.failure import Failure
 from gsa_dsl.frontend.finding import Finding, example, finding, respelt, still_open
 from gsa_dsl.frontend.phrases import described, expectation, listed, quoted
 from gsa_dsl.frontend.recovery import token_at
-from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, SETTINGS
+from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, ITEMS, SETTINGS
 
 # A word that begins a clause, not an operand: `gait output`, `budgt[t]`.
 _CLAUSE = re.compile(r"\w+(?:\[|[ \t]*\{|[ \t]+\w|\s*$)")
@@ -78,10 +78,9 @@ def end_of_file(failure: Failure) -> Finding | None:
 def clause_word(failure: Failure) -> Finding | None:
     """A word where a clause or a setting of the indexer begins."""
     known = CLAUSES if failure.wants_clause else SETTINGS if failure.wants_setting else {}
-    if "_STARTS" in failure.expected:
-        known = {**known, "starts": "_STARTS"}
     if not failure.word or not known or failure.in_brackets:
         return None
+    known = {**known, **failure.may_go_on}
     if failure.word in CLAUSES or failure.word in SETTINGS or failure.word == "attention":
         return _wrong_block(failure)
     if failure.clause is not None and failure.clause.type == "_ALWAYS" and failure.word in ("first", "last"):
@@ -142,6 +141,26 @@ def joint(failure: Failure) -> Finding | None:
         return None
     message = f"expected {expectation(failure)}, found {described(failure)}"
     return finding("GSA014", message, failure.gap(), fix=example(failure))
+
+
+def bare_size(failure: Failure) -> Finding | None:
+    """A number without brackets after what takes a size: ``blocks 64``, ``per queries 8``."""
+    word = failure.previous
+    if word is None or word.type != "WORD" or "LPAR" not in failure.expected or not failure.text[:1].isdigit():
+        return None
+    message = f"the size of '{word}' stands in brackets"
+    return finding("GSA014", message, failure.span(), fix=f"write '{word}({failure.text})'")
+
+
+def bare_item(failure: Failure) -> Finding | None:
+    """A forced kind without a count that is no word for one: ``always diagnal``."""
+    word = failure.previous
+    if word is None or failure.clause is None or failure.clause.type != "_ALWAYS" or not failure.top("WORD"):
+        return None
+    near = closest(str(word), ITEMS)
+    if near is None:
+        return None
+    return finding("GSA014", f"'{word}' needs a count", failure.span(word), fix=f"did you mean '{near}'?")
 
 
 def slot(failure: Failure) -> Finding | None:

@@ -20,9 +20,10 @@ CLAUSES: dict[str, str] = {
     "require": "_REQUIRE",
     "without": "_WITHOUT",
 }
-SETTINGS: dict[str, str] = {"heads": "HEADS", "dim": "DIM", "keys": "KEYS", "score": "SCORE"}
+SETTINGS: dict[str, str] = {"heads": "HEADS", "dim": "DIM", "keys": "KEYS", "pool": "POOL", "score": "SCORE"}
 JOINTS: dict[str, str] = {
-    "per": "_PER",
+    "per": "PER",
+    "by": "BY",
     "starts": "_STARTS",
     "top": "_TOP",
     "with": "_WITH",
@@ -30,6 +31,7 @@ JOINTS: dict[str, str] = {
     "extends": "_EXTENDS",
     "indexer": "_INDEXER",
 }
+ITEMS: dict[str, str] = {"diagonal": "DIAGONAL"}
 KEYWORDS: dict[str, str] = {"attention": "_ATTENTION", **CLAUSES, **SETTINGS, **JOINTS}
 
 INDEX_VARIABLES = "tshgjd"
@@ -54,6 +56,7 @@ FORMS: dict[str, str] = {
     "heads": "heads 4",
     "dim": "dim 64",
     "keys": "keys shared",
+    "pool": "pool mean",
     "score": "score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])",
     "attention": "attention name(k = 2048) { causal ... }",
 }

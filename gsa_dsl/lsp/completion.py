@@ -67,7 +67,7 @@ def _items(failure: Failure) -> Iterator[Completion]:
         yield from (_keyword(word) for word in SETTINGS)
     elif failure.top("_WITHOUT"):
         yield from (_keyword(word) for word, terminal in CLAUSES.items() if terminal in failure.expected)
-    yield from (_keyword(word) for word in failure.wants_joint)
+    yield from (_keyword(word) for word in (*failure.wants_joint, *failure.may_go_on))
     if "WORD" in failure.expected and not failure.wants_clause:
         yield from (Completion(word, "word", "", word) for word in slot_words(failure))
     if "_ATTENTION" in failure.expected:

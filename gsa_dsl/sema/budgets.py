@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import typed
-from gsa_dsl.sema.clauses import Clauses, known_word
+from gsa_dsl.sema.clauses import Clauses
 from gsa_dsl.sema.contexts import budget_context, size_context
+from gsa_dsl.sema.granularity import Units
 from gsa_dsl.sema.interval import REALS, Interval
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.parts import Params, check_head
@@ -19,20 +20,25 @@ from gsa_dsl.sema.types import Typer
 
 
 def selection(
-    clauses: Clauses, indexer: IndexerSpec | None, forced: Forced, params: Params, mistakes: Mistakes
+    clauses: Clauses,
+    indexer: IndexerSpec | None,
+    units: Units,
+    forced: Forced | None,
+    params: Params,
+    mistakes: Mistakes,
 ) -> tuple[SelectionSpec | None, tuple[Ema, ...]]:
-    """The selection and the running means its budget reads, one a slot."""
+    """The selection and the running means its budget reads, one a slot; ``forced`` is None where it is wrong."""
     emas: list[Ema] = []
-    score = REALS if indexer is None else indexer.score.range
+    score = REALS if indexer is None else units.scores(indexer.score.range)
     written = None if clauses.budget is None else _written(clauses.budget, score, params, emas, mistakes)
     if clauses.select is None:
         return None, ()
-    good = known_word(clauses.select.unit, ("tokens",), "unit", mistakes, ("blocks",))
     budget = written if clauses.selects_budget else _count(clauses.select, params, mistakes)
-    if budget is None or not (_usable(budget, forced, mistakes) and good):
+    if budget is None or not (_usable(budget, forced, mistakes) and units.good):
         return None, ()
     adaptive = any(isinstance(node, typed.Statistic | Ema) for node in typed.walk(budget))
-    return SelectionSpec(clauses.select.span, budget, adaptive), tuple(emas)
+    how = (units.block, units.reduce, units.per_kv_head, units.queries)
+    return SelectionSpec(clauses.select.span, budget, adaptive, *how), tuple(emas)
 
 
 def _written(
@@ -73,7 +79,7 @@ def _varying(expr: ast.Expr) -> Iterator[ast.Expr]:
             yield from _varying(right)
 
 
-def _usable(budget: TypedExpr, forced: Forced, mistakes: Mistakes) -> bool:
+def _usable(budget: TypedExpr, forced: Forced | None, mistakes: Mistakes) -> bool:
     """Whether the budget is finite, never negative and, without forced keys, able to reach one key."""
     text, interval = mistakes.text(budget.span), budget.range
     if not interval.bounded:
@@ -104,7 +110,7 @@ def _usable(budget: TypedExpr, forced: Forced, mistakes: Mistakes) -> bool:
             fix=f"write 'max({text}, 0)'",
         )
         return False
-    if interval.high < 1 and forced.first + forced.last == 0:
+    if interval.high < 1 and forced is not None and forced.first + forced.last == 0:
         mistakes.add(
             codes.EMPTY_BUDGET,
             "no query may choose a single key",

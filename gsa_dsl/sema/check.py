@@ -9,14 +9,14 @@ from types import MappingProxyType
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import Diagnostic, Label, SpecError
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema import boundforms, gating, parts, promises, requirements
+from gsa_dsl.sema import boundforms, gating, granularity, indexers, parts, promises, requirements
 from gsa_dsl.sema.budgets import selection
 from gsa_dsl.sema.clauses import agree, gather
 from gsa_dsl.sema.inherit import inherit
 from gsa_dsl.sema.interval import POSITIVE
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.params import bind
-from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.sema.typed import CheckedSpec, Forced
 
 # Mistakes that hang on a parameter's value, and are not told while a value is unknown or breaks a requirement.
 _OF_VALUES = frozenset(
@@ -25,7 +25,9 @@ _OF_VALUES = frozenset(
         codes.BAD_MASS,
         codes.CROSSED_CLAMP,
         codes.BAD_SIZE,
+        codes.BAD_UNIT,
         codes.NOTHING_FORCED,
+        codes.OWN_BLOCK,
         codes.NEGATIVE_BUDGET,
         codes.EMPTY_BUDGET,
         codes.EMPTY_INTERVAL,
@@ -52,12 +54,15 @@ def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: 
     scale = parts.scale(clauses.scale, values, mistakes)
     sink = parts.sink(clauses.sink)
     gates = gating.gates(clauses.gates, values, mistakes)
-    indexer = parts.indexer(clauses.indexer, values, mistakes)
+    indexer = indexers.indexer(clauses.indexer, values, mistakes)
     # A wrong indexer is told already: any positive score stands in for its own.
     scored = indexer.score.range if indexer is not None else POSITIVE if clauses.indexer is not None else None
     logit = parts.logit(clauses.logit, scored, values, mistakes, causal=clauses.full is None)
-    forced = parts.forced(clauses.always, values, mistakes)
-    chosen, emas = selection(clauses, indexer, forced, values, mistakes)
+    units = granularity.units(clauses.select, values, mistakes)
+    always = parts.forced(clauses.always, units, values, mistakes)
+    forced = always or Forced(0, 0, None)
+    chosen, emas = selection(clauses, indexer, units, always, values, mistakes)
+    granularity.agree(clauses, units, always, logit, mistakes)
     train = parts.train(clauses.train, values, mistakes)
     missing = {"score": clauses.indexer is None, "budget": clauses.select is None}
     for promise in clauses.asserts:

@@ -178,17 +178,10 @@ def _indexer_and_select(clauses: Clauses, mistakes: Mistakes) -> None:
         )
 
 
-def known_word(
-    word: ast.Name, allowed: tuple[str, ...], what: str, mistakes: Mistakes, planned: tuple[str, ...] = ()
-) -> bool:
-    """Whether ``word`` is one of ``allowed``; ``planned`` words belong to the language but not to this compiler."""
+def known_word(word: ast.Name, allowed: tuple[str, ...], what: str, mistakes: Mistakes) -> bool:
+    """Whether ``word`` is one of ``allowed``; tells it if not."""
     if word.id in allowed:
         return True
-    if word.id in planned:
-        code, message = codes.UNSUPPORTED, f"{what} '{word.id}' cannot be compiled yet"
-        fix = f"write {listed(allowed)}"
-    else:
-        code, message = codes.UNKNOWN_WORD, f"unknown {what} '{word.id}'"
-        fix = did_you_mean(word.id, allowed) or f"write {listed(allowed)}"
-    mistakes.add(code, message, word.span, fix=fix)
+    fix = did_you_mean(word.id, allowed) or f"write {listed(allowed)}"
+    mistakes.add(codes.UNKNOWN_WORD, f"unknown {what} '{word.id}'", word.span, fix=fix)
     return False

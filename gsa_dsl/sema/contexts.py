@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gsa_dsl.sema.interval import REALS, Interval
+from gsa_dsl.sema.interval import INF, REALS, Interval
 
 Number = int | float
 
 # t - s of a query and a key s <= t, and ALiBi's slopes (arXiv 2108.12409), the least of which is 2^-8.
-DISTANCES = Interval(0.0, float("inf"))
+DISTANCES = Interval(0.0, INF)
 SLOPES = Interval(2.0**-8, 1.0, True, False)
+ONE = Interval.point(1.0)
+SIZES = Interval(1.0, INF)  # of a head, and how many there are
 
 # How the indexer's tensors are indexed; q and k are vectors of the indexer's dimension.
 SCALARS: dict[str, tuple[str, ...]] = {"w": ("t", "j"), "b": ("j",)}
@@ -36,7 +38,8 @@ class Context:
 
     ``noun`` names its value in a message ("the budget"), ``sees`` is the sentence that answers why something is not
     visible, ``offers`` what to use instead. ``constants`` are names with a value, ``dimensions`` names whose value
-    comes with the heads. ``tensors``: the indexer's w, b, q, k may be read. ``linear``: the index variables of
+    comes with the heads, and ``aliases`` what some of them are called by later stages. ``tensors``: which of the
+    indexer's w, b, q, k may be read, and their indices; ``heads``: how many j. ``linear``: the index variables of
     ``linear(x)`` and ``given(NAME)`` if they may be read. ``score``: the range of the scores whose row statistics may
     be read. ``vectors``: the two sides of its dot product and their indices. ``readable``: other scalars by name.
     ``place``: the range of ``distance`` where the learned table ``bias[h, ...]`` may be read at it.
@@ -47,8 +50,9 @@ class Context:
     offers: str
     constants: Mapping[str, Number]
     dimensions: Mapping[str, Interval] = field(default_factory=dict)
-    tensors: bool = False
-    heads: int = 1
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    heads: Interval = ONE
     linear: frozenset[str] | None = None
     score: Interval | None = None
     vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -63,8 +67,24 @@ def score_context(params: Mapping[str, Number], heads: int, dim: int) -> Context
         sees="a score sees the indexer's q[t, j], k[s], w[t, j] and b[j], its 'dim' and 'heads', and parameters",
         offers="'q[t, j] . k[s]', 'w[t, j]' or 'b[j]'",
         constants={**params, "dim": dim, "heads": heads, "J": heads},
-        tensors=True,
-        heads=heads,
+        tensors=TENSORS,
+        heads=Interval.point(float(heads)),
+        vectors=VECTORS,
+    )
+
+
+def own_keys_context(params: Mapping[str, Number]) -> Context:
+    """Expressions of ``score[t, s]`` over the attention's own query and key."""
+    return Context(
+        noun="the score",
+        sees="with 'keys attention' a score sees the attention's own q[t, j] and k[s], 'dim' (of a head), 'heads' (of "
+        "a kv head), and parameters",
+        offers="'q[t, j] . k[s]'",
+        constants=params,
+        dimensions=dict.fromkeys(("dim", "heads", "J"), SIZES),
+        aliases={"dim": "head_dim", "heads": "group", "J": "group"},
+        tensors=VECTORS,
+        heads=SIZES,
         vectors=VECTORS,
     )
 
@@ -85,7 +105,7 @@ def logit_context(params: Mapping[str, Number], score: Interval | None, *, causa
         "'kv_heads' and parameters",
         offers="'q[t] . k[s]'",
         constants=params,
-        dimensions=dict.fromkeys(("head_dim", "heads", "kv_heads"), Interval(1.0, float("inf"))),
+        dimensions=dict.fromkeys(("head_dim", "heads", "kv_heads"), SIZES),
         vectors=PAIR,
         readable=readable,
         place=distance,
@@ -134,7 +154,7 @@ def scale_context(params: Mapping[str, Number]) -> Context:
         sees="a scale is one number for all positions: it sees 'head_dim' and parameters",
         offers="'head_dim'",
         constants=params,
-        dimensions={"head_dim": Interval(1.0, float("inf"))},
+        dimensions={"head_dim": SIZES},
     )
 
 
@@ -149,10 +169,11 @@ def size_context(params: Mapping[str, Number], noun: str) -> Context:
 
 
 def promise_context(params: Mapping[str, Number], indexer: Mapping[str, int]) -> Context:
-    """The ends of an asserted interval."""
+    """The ends of an asserted interval; ``indexer`` holds what is known of J and dI."""
+    known = ", ".join([f"'{name}'" for name in indexer] or ["no size of an indexer"])
     return Context(
         noun="the interval",
-        sees="an asserted interval sees parameters, 'J', 'dI' and 'inf'",
+        sees=f"an asserted interval sees parameters, {known} and 'inf'",
         offers="a number or a parameter",
-        constants={**params, **indexer, "inf": float("inf")},
+        constants={**params, **indexer, "inf": INF},
     )

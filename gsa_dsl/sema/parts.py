@@ -1,20 +1,21 @@
-"""The parts of a checked spec, each built from its clause: scale, logit, indexer, forced keys, training."""
+"""The parts of a checked spec, each built from its clause: scale, logit, forced keys, training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from gsa_dsl.diagnostics import semantic_codes as codes
+from gsa_dsl.diagnostics.errors import Label
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema import typed
 from gsa_dsl.sema.clauses import known_word, repeated
 from gsa_dsl.sema.constants import Number
-from gsa_dsl.sema.contexts import TENSORS, logit_context, scale_context, score_context, size_context
+from gsa_dsl.sema.contexts import logit_context, scale_context, size_context
+from gsa_dsl.sema.granularity import Units
 from gsa_dsl.sema.interval import Interval
 from gsa_dsl.sema.keywords import keyword_numbers
 from gsa_dsl.sema.mistakes import Mistakes
 from gsa_dsl.sema.sizes import whole
-from gsa_dsl.sema.typed import Forced, IndexerSpec, LogitSpec, SinkSpec, TrainSpec, TypedExpr
+from gsa_dsl.sema.typed import Forced, LogitSpec, SinkSpec, TrainSpec, TypedExpr
 from gsa_dsl.sema.types import Typer
 
 Params = Mapping[str, Number]
@@ -74,86 +75,25 @@ def sink(clause: ast.Sink | None) -> SinkSpec | None:
     return None if clause is None else SinkSpec(clause.span)
 
 
-def indexer(clause: ast.Indexer | None, params: Params, mistakes: Mistakes) -> IndexerSpec | None:
-    """The indexer, or None if there is none or something in it is wrong."""
-    if clause is None:
-        return None
-    settings: dict[str, ast.Setting] = {}
-    for setting in clause.settings:
-        if setting.key.id in settings:
-            repeated(f"'{setting.key.id}'", (settings[setting.key.id], setting), mistakes)
-        elif known_word(setting.key, ("heads", "dim", "keys"), "indexer setting", mistakes):
-            settings[setting.key.id] = setting
-    repeated("'score'", clause.scores, mistakes)
-    examples = {"heads": "heads 4", "dim": "dim 64", "keys": "keys shared", "score": "score[t, s] = ..."}
-    for name in [n for n in examples if n not in settings and not (n == "score" and clause.scores)]:
-        mistakes.add(codes.MISSING_SETTING, f"the indexer has no '{name}'", clause.span, fix=f"add '{examples[name]}'")
-    if "keys" in settings:
-        kind = settings["keys"].value
-        if not isinstance(kind, ast.Name) or not known_word(kind, ("shared",), "kind of keys", mistakes):
-            settings.pop("keys")
-    sizes = {
-        name: size(settings[name].value, f"'{name}'", 1, params, mistakes) if name in settings else None
-        for name in ("heads", "dim")
-    }
-    # A missing size is told already; 1 stands in for it so that the score is still checked.
-    heads, dim = (sizes[name] or 1 for name in ("heads", "dim"))
-    score = _score(clause.scores[0], params, heads, dim, mistakes) if clause.scores else None
-    if score is None or None in sizes.values() or "keys" not in settings:
-        return None
-    read = {node.name for node in typed.walk(score) if isinstance(node, typed.Leaf)}
-    read |= {side for node in typed.walk(score) if isinstance(node, typed.Dot) for side in (node.left, node.right)}
-    return IndexerSpec(clause.span, heads, dim, score, tuple(name for name in TENSORS if name in read))
-
-
-def _score(clause: ast.Score, params: Params, heads: int, dim: int, mistakes: Mistakes) -> TypedExpr | None:
-    check_head(clause.head, ("t", "s"), "a score compares query t with key s", mistakes)
-    score = Typer(score_context(params, heads, dim), mistakes).number(clause.body)
-    if score is None:
-        return None
-    text = mistakes.text(clause.body.span)
-    if "j" in score.free:
-        mistakes.add(
-            codes.UNBOUND_HEAD,
-            f"'{mistakes.text(_unbound(score).span)}' has one value an indexer head, the score has one value",
-            _unbound(score).span,
-            reason="j is not bound: nothing reduces over the heads",
-            fix=f"write 'sum(j) {text}'",
-        )
-        return None
-    if "s" not in score.free:
-        mistakes.add(
-            codes.CONSTANT_SCORE,
-            f"the score '{text}' is the same for every key",
-            clause.body.span,
-            reason="it does not vary with s, so nothing tells one key from another",
-            fix="compare with the key: 'sum(j) w[t, j] * relu(q[t, j] . k[s])'",
-        )
-        return None
-    return score
-
-
-def _unbound(expr: TypedExpr) -> TypedExpr:
-    """The first part that varies with j and has no smaller such part."""
-    part = next((child for child in typed.children(expr) if "j" in child.free), None)
-    return expr if part is None else _unbound(part)
-
-
-def forced(clause: ast.Always | None, params: Params, mistakes: Mistakes) -> Forced:
-    """The keys every query attends to; ``span`` is None without an ``always``."""
+def forced(clause: ast.Always | None, units: Units, params: Params, mistakes: Mistakes) -> Forced | None:
+    """The units every query attends to, None if something in it is wrong; ``span`` is None without an ``always``."""
     if clause is None:
         return Forced(0, 0, None)
+    before = len(mistakes.found)
     counts: dict[str, int | None] = {}
-    first_item: dict[str, ast.AlwaysItem] = {}
+    given: dict[str, ast.AlwaysItem] = {}
     for item in clause.items:
-        kind = item.kind.id
-        if not known_word(item.kind, ("first", "last"), "kind of forced keys", mistakes, ("diagonal",)):
-            counts[kind] = None
-        elif kind in counts:
-            repeated(f"'{kind}'", (first_item[kind], item), mistakes)
-        else:
-            first_item[kind] = item
-            counts[kind] = size(item.count, f"'{kind}'", 0, params, mistakes)
+        if not known_word(item.kind, ("first", "last", "diagonal"), "kind of forced keys", mistakes):
+            counts[item.kind.id] = None
+            continue
+        kind = "first" if item.kind.id == "first" else "last"
+        if kind in given:
+            _given_again(given[kind], item, mistakes)
+            continue
+        given[kind] = item
+        counts[kind] = 1 if item.count is None else size(item.count, f"'{kind}'", 0, params, mistakes)
+        if item.count is None and units.kind == "tokens":
+            _no_diagonal(item, mistakes)
     if counts and all(count == 0 for count in counts.values()):
         mistakes.add(
             codes.NOTHING_FORCED,
@@ -161,7 +101,33 @@ def forced(clause: ast.Always | None, params: Params, mistakes: Mistakes) -> For
             clause.span,
             fix="give a count of at least 1, or leave it out",
         )
+    if len(mistakes.found) > before:
+        return None
     return Forced(counts.get("first") or 0, counts.get("last") or 0, clause.span)
+
+
+def _given_again(first: ast.AlwaysItem, item: ast.AlwaysItem, mistakes: Mistakes) -> None:
+    if first.kind.id == item.kind.id:
+        repeated(f"'{item.kind.id}'", (first, item), mistakes)
+        return
+    mistakes.add(
+        codes.DUPLICATE_CLAUSE,
+        "'diagonal' beside 'last'",
+        item.span,
+        reason="'diagonal' is 'last 1', the query's own block",
+        fix="leave one of them out",
+        labels=(Label(first.span, "first given here"),),
+    )
+
+
+def _no_diagonal(item: ast.AlwaysItem, mistakes: Mistakes) -> None:
+    mistakes.add(
+        codes.DIAGONAL_OF_TOKENS,
+        "'diagonal' without blocks",
+        item.span,
+        reason="it is the block that the query lies in, and single tokens are selected",
+        fix="write 'last 1' for the query's own token",
+    )
 
 
 def train(clause: ast.Train | None, params: Params, mistakes: Mistakes) -> TrainSpec | None:

@@ -28,8 +28,9 @@ def prove(
     if not known_word(clause.subject, ("score", "budget"), "subject", mistakes):
         return
     subject = clause.subject.id
-    sizes = {} if indexer is None else {"J": indexer.heads, "dI": indexer.dim}
-    promised = _interval(clause, params, sizes, mistakes) if sizes or missing["score"] else None
+    known = indexer is not None and indexer.keys != "attention"
+    sizes = {"J": indexer.heads, "dI": indexer.dim} if indexer is not None and known else {}
+    promised = _interval(clause, params, sizes, mistakes) if indexer is not None or missing["score"] else None
     if missing[subject]:
         what = "an 'indexer'" if subject == "score" else "a 'select'"
         mistakes.add(

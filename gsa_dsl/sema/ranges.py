@@ -249,9 +249,9 @@ RULES: dict[str, Rule] = {
 # --- reductions and statistics ---------------------------------------------------------------------------------------
 
 
-def reduction(op: str, body: Interval, heads: int) -> Interval:
+def reduction(op: str, body: Interval, heads: Interval) -> Interval:
     """``op(j)`` of ``heads`` values in ``body``: a sum multiplies the interval, mean and max stay inside it."""
-    return _mul(body, Interval.point(float(heads))) if op == "sum" else body
+    return _mul(body, heads) if op == "sum" else body
 
 
 COUNTS = ("count", "entropy", "top_p", "above")

@@ -197,9 +197,13 @@ def forced_formula(spec: CheckedSpec, table: Table) -> Expr:
     items = [item for clause in spec.tree.clauses if isinstance(clause, ast.Always) for item in clause.items]
     both_sides = not spec.causal and spec.forced.last > 0
     try:
-        counts = {item.kind.id: written(item.count, table) for item in items}
+        counts = dict(_forced_count(item, table) for item in items)
     except Undecidable:
         return number(spec.forced.most(causal=spec.causal))
     if both_sides:
         counts["last"] = 2 * counts["last"] - 1
     return summed(list(counts.values()))
+
+
+def _forced_count(item: ast.AlwaysItem, table: Table) -> tuple[str, Expr]:
+    return ("last", number(1)) if item.count is None else (item.kind.id, written(item.count, table))

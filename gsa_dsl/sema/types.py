@@ -117,14 +117,14 @@ class Typer:
             value = context.constants[name]
             return typed.Const(node.span, _CONSTANT, Interval.point(float(value)), value, name)
         if name in context.dimensions:
-            return typed.Dimension(node.span, _CONSTANT, context.dimensions[name], name)
+            return typed.Dimension(node.span, _CONSTANT, context.dimensions[name], context.aliases.get(name, name))
         if name in context.readable:
             known = context.readable[name]
             if not known.indices:
                 return typed.Leaf(node.span, known.free, known.range, name)
             self._needs_indices(name, known.indices, node.span)
-        elif context.tensors and name in TENSORS:
-            self._needs_indices(name, TENSORS[name], node.span)
+        elif name in context.tensors:
+            self._needs_indices(name, context.tensors[name], node.span)
         elif name == "bias" and context.place is not None:
             self._needs_indices(name, ("h", "min(distance, 511)"), node.span)
         elif name == "x" and context.linear is not None:
@@ -172,8 +172,8 @@ class Typer:
         elif name in context.vectors and not context.tensors:
             if self._signature(node, context.vectors[name]):
                 self._vector_alone(node, "the logit")
-        elif name in TENSORS and context.tensors:
-            if not self._signature(node, TENSORS[name]):
+        elif name in context.tensors:
+            if not self._signature(node, context.tensors[name]):
                 return None
             if name in SCALARS:
                 return typed.Leaf(node.span, frozenset(indices), REALS, name)
@@ -200,7 +200,7 @@ class Typer:
                 codes.SIGNATURE, f"'{name}' is a number and has no indices", node.span, fix=f"write '{name}'"
             )
         else:
-            options = set(TENSORS) if context.tensors else {"score"} if context.score is not None else set()
+            options = set(context.tensors) if context.tensors else {"score"} if context.score is not None else set()
             options |= {*context.vectors, *context.readable}
             self.mistakes.add(
                 codes.UNKNOWN_NAME,

@@ -148,7 +148,9 @@ HEAD = "attention a(k = 64, low = 8) {\n  causal\n"
         (HEAD, list(CLAUSES), ["heads", "k"]),
         (HEAD + "  ga", ["gate"], ["k"]),
         (HEAD + "  indexer { ", list(SETTINGS), ["gate"]),
-        (HEAD + "  indexer { heads 4 keys ", ["shared"], ["dim"]),
+        (HEAD + "  indexer { heads 4 keys ", ["shared", "attention", "per"], ["dim"]),
+        (HEAD + "  indexer { keys per ", ["kv_head"], ["queries", "head"]),
+        (HEAD + "  indexer { pool ", ["mean", "max"], ["sum"]),
         (HEAD + "  gate ", ["value", "output"], ["element", "k"]),
         (HEAD + "  gate output = ", ["linear", "sigmoid", "k", "low"], ["var", "w", "head_dim", "L"]),
         (HEAD + "  gate output = sigmoid(lin", ["linear"], ["ema"]),
@@ -167,8 +169,12 @@ HEAD = "attention a(k = 64, low = 8) {\n  causal\n"
         (HEAD + "  budget[", ["t"], ["k"]),
         (HEAD + "  select ", ["top"], []),
         (HEAD + "  select top ", ["budget", "k"], ["var"]),
-        (HEAD + "  select top k ", ["tokens"], []),
-        (HEAD + "  always ", ["first", "last"], []),
+        (HEAD + "  select top k ", ["tokens", "blocks"], []),
+        (HEAD + "  select top k blocks(", ["k"], ["var", "by"]),
+        (HEAD + "  select top k blocks(64) ", ["by", "per", "always"], ["kv_head"]),
+        (HEAD + "  select top k blocks(64) by ", ["max", "mean", "sum"], ["per"]),
+        (HEAD + "  select top k blocks(64) per ", ["kv_head", "queries"], ["head"]),
+        (HEAD + "  always ", ["first", "last", "diagonal"], []),
         (HEAD + "  train ", ["indexer"], []),
         (HEAD + "  train indexer with ", ["kl"], []),
         (HEAD + "  train indexer with kl(", ["temperature"], ["decay"]),
@@ -221,7 +227,7 @@ def test_every_word_is_explained() -> None:
 
 
 def test_every_clause_with_an_expression_says_what_it_sees() -> None:
-    silent = {"causal", "full", "documents", "sink", "indexer", "keys", "without"}
+    silent = {"causal", "full", "documents", "sink", "indexer", "keys", "pool", "without"}
     assert {*CLAUSES, *SETTINGS} - set(CONTEXTS) <= silent
 
 

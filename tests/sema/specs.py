@@ -19,8 +19,13 @@ def attention(*clauses: str, params: str = "") -> str:
     return "\n".join([f"attention small{params} {{", "causal", *clauses, "}"])
 
 
-def indexer(score: str = SIGMOID_SCORE, heads: str = "4", dim: str = "64") -> str:
-    return f"indexer {{ heads {heads} dim {dim} keys shared score[t, s] = {score} }}"
+def indexer(score: str = SIGMOID_SCORE, heads: str = "4", dim: str = "64", keys: str = "shared") -> str:
+    return f"indexer {{ heads {heads} dim {dim} keys {keys} score[t, s] = {score} }}"
+
+
+def own_keys(score: str = "sum(j) q[t, j] . k[s] / sqrt(dim)", pool: str = "") -> str:
+    """An indexer over the attention's own query and key."""
+    return f"indexer {{ keys attention {pool} score[t, s] = {score} }}"
 
 
 def with_budget(budget: str, *clauses: str, params: str = "(k_base = 2048, k_min = 256, k_max = 4096)") -> str:

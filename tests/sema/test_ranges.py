@@ -185,9 +185,9 @@ def test_rule(op: str, args: list[Interval], expected: str) -> None:
 
 
 def test_a_sum_over_heads_multiplies_and_a_mean_does_not() -> None:
-    assert ranges.reduction("sum", UNIT, 4) == Interval(0.0, 4.0, False, False)
-    assert ranges.reduction("mean", UNIT, 4) == UNIT
-    assert ranges.reduction("max", UNIT, 4) == UNIT
+    assert ranges.reduction("sum", UNIT, Interval.point(4.0)) == Interval(0.0, 4.0, False, False)
+    assert ranges.reduction("mean", UNIT, Interval.point(4.0)) == UNIT
+    assert ranges.reduction("max", UNIT, Interval.point(4.0)) == UNIT
 
 
 def test_the_variance_of_a_bounded_score_is_bounded() -> None:
