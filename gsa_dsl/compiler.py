@@ -48,9 +48,11 @@ class Selection:
     module: ModuleType
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """[batch, length, length], as of the mask."""
-        return self.lists.pos.shape[0], self.length, self.length
+    def shape(self) -> tuple[int, ...]:
+        """As of the mask."""
+        meta, sets = self.module.META, self.lists.pos.shape[0]
+        batch = sets // meta["kv_heads"] if meta.get("grain", {}).get("per_kv_head") else sets
+        return validate.choice_shape(meta, batch, self.length)[0]
 
     @property
     def device(self) -> torch.device:
@@ -58,9 +60,12 @@ class Selection:
         return device
 
     def mask(self) -> torch.Tensor:
-        """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures."""
+        """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures.
+
+        Where the spec selects blocks, of blocks: [batch, query, block]; per kv head, [batch, kv_heads, query, ...].
+        """
         mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
-        return mask
+        return mask.view(self.shape)
 
 
 @dataclass(frozen=True)
@@ -293,12 +298,15 @@ class CompiledAttention:
         if isinstance(selection, Selection):
             # Lists are laid out for one module's tiles; a choice made by another module goes through its mask.
             chosen = selection.lists if selection.module is self._module else selection.mask()
+        elif selection is not None and self.meta.get("grain", {}).get("block", 1) > 1:
+            chosen = selection  # kernels leave out what a query does not see of a block
         elif selection is not None:
             # whatever a mask says of other keys, a query does not see them
             chosen = selection if self.meta.get("full") else selection.tril()
             if documents is not None:
                 start = self._module.document_spans(documents).start
-                chosen = chosen & (start[:, :, None] == start[:, None, :])
+                same = start[:, :, None] == start[:, None, :]
+                chosen = chosen & (same if chosen.dim() == 3 else same[:, None])
         result = self._module.attention(query, key, value, gates, index, ema, phase, chosen, return_aux, **more)
         if not return_aux:
             return result.output

@@ -11,7 +11,7 @@ from gsa_dsl.codegen.hooks import hooks
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
-from gsa_dsl.ir.plan import Plan
+from gsa_dsl.ir.plan import Plan, ScorePlan
 from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, Launch
 from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
@@ -29,14 +29,14 @@ PREPARE_LAUNCH = Launch(8, 1)
 def emit_triton(plan: Plan) -> str:
     """The generated Triton module of ``plan``."""
     made = hooks(plan)
-    text = environment().get_template("module.py.jinja").render(_context(plan) | {"hooks": made, "library": _LIBRARY})
+    text = environment().get_template("module.py.jinja").render(_context(plan) | {"hooks": made, "library": _LIBRARY, "eager": False})
     # What is called is known once all else is printed.
     return _tidy(text.replace(_LIBRARY, "\n\n\n".join(library.needed(text))))
 
 
 def emit_torch(plan: Plan) -> str:
     """The eager torch module of ``plan``: the same entry point, any device, no Triton."""
-    text = environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH)})
+    text = environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH), "eager": True})
     ast.parse(text)
     return _tidy(text)
 
@@ -74,6 +74,17 @@ def _context(plan: Plan) -> dict[str, object]:
         "masses": [] if budget is None else [level for level in budget.levels if level.op == "top_p"],
         # Sinks without an indexer: keys that every later query sees.
         "far": not plan.listed and bool(plan.first) and plan.causal and not plan.documents,
+        "grain": plan.grain,
+        **_columns(plan),
+        "coarse": plan.grain.block > 1,
+        "runs": plan.grain.queries > 1,
+        # The row of choices, the column of a query, and the number of columns, as the kernels call them.
+        "choice": "choice" if plan.grain.per_kv_head else "batch",
+        "choices": "choices" if plan.grain.per_kv_head else "batch",
+        "own": "own" if plan.grain.block > 1 else "t",
+        "limit": "columns" if plan.grain.block > 1 else "length",
+        # The pooled key of a query's own block holds keys of later positions: that block has no score.
+        "blind": plan.grain.pool is not None and plan.causal,
         "forced_most": _forced_most(plan),
         "uses": uses,
         "partial_names": partial_names,
@@ -101,6 +112,20 @@ def _context(plan: Plan) -> dict[str, object]:
         "index_names": ", ".join(["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])]),
         "n_gates": len(gates),
         "word_dtype": word,
+    }
+
+
+def _columns(plan: Plan) -> dict[str, object]:
+    """How blocks meet tiles: entries a list is padded by, and where token scores make them, blocks of a score tile."""
+    config, block = plan.config, plan.grain.block
+    columns, parts = max(config.score_keys // block, 1), max(block // config.score_keys, 1)
+    return {
+        "list_pad": max(max(config.block_keys, config.backward_keys) // block, 1),
+        # A step of the attention's walk lies within one block.
+        "whole_steps": block >= max(config.block_keys, config.backward_keys),
+        "columns_a_tile": columns,
+        "parts_a_block": parts,
+        "column_strip": max(config.strip // parts, 1) * columns,
     }
 
 
@@ -134,7 +159,8 @@ def _forced_most(plan: Plan) -> str:
         # A tile may hold as many documents as queries.
         terms.append("TILE.value * FIRST.value" if plan.documents else "FIRST.value")
     if plan.last:
-        terms.append("LAST.value + TILE.value" if plan.causal else "2 * LAST.value + TILE.value")
+        tile = "TILE.value // UNIT.value + 1" if plan.grain.block > 1 else "TILE.value"
+        terms.append(f"LAST.value + {tile}" if plan.causal else f"2 * LAST.value + {tile}")
     return "".join(f" + {term}" for term in terms)
 
 
@@ -175,7 +201,7 @@ def meta(plan: Plan) -> dict[str, object]:
         "head_dim": plan.shape.head_dim,
         "value_dim": plan.shape.value_dim,
         "gates": list(gates.values()),
-        "index": None if score is None else {"heads": score.heads, "dim": score.dim, "tensors": list(score.tensors)},
+        "index": None if score is None else _index(plan, score),
         "budget_most": None if budget is None else budget.most,
         "ema_decay": [] if budget is None else list(budget.ema_decay),
         "ema_init": [] if budget is None else list(budget.ema_init),
@@ -183,8 +209,23 @@ def meta(plan: Plan) -> dict[str, object]:
         **({"extras": extras} if (extras := _shapes(plan)) else {}),
         **({} if plan.causal else {"full": True}),
         **({"documents": True} if plan.documents else {}),
+        **({"grain": grain} if (grain := _grain(plan)) else {}),
         **({} if float32_fits(plan.shape, listed=plan.listed) else {"float32": False}),
     }
+
+
+def _index(plan: Plan, score: ScorePlan) -> dict[str, object]:
+    """The tensors of an indexer that a call passes: none where the attention's own are compared."""
+    return {"heads": score.heads, "dim": score.dim, "tensors": [] if plan.grain.own_keys else list(score.tensors)}
+
+
+def _grain(plan: Plan) -> dict[str, object]:
+    """How fine choices are, where that is not a set of tokens a query."""
+    grain = plan.grain
+    said = {"block": grain.block, "per_kv_head": grain.per_kv_head, "queries": grain.queries, "keys": grain.keys}
+    said |= {"pool": grain.pool}
+    plain = {"block": 1, "per_kv_head": False, "queries": 1, "keys": "shared", "pool": None}
+    return {name: value for name, value in said.items() if value != plain[name]}
 
 
 def _shapes(plan: Plan) -> dict[str, list[int]]:

@@ -13,6 +13,7 @@ from gsa_dsl.ir.plan import (
     BudgetPlan,
     GateInput,
     GatePlan,
+    Grain,
     HeadShape,
     Level,
     LogitPlan,
@@ -34,7 +35,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
     """Lower ``spec`` for ``shape``; without a ``config`` the planner's default is taken."""
     source = spec.source
     origin = _origin(source, spec.tree.name.span)
-    score = _score(spec) if spec.indexer is not None and spec.selection is not None else None
+    score = _score(spec, shape) if spec.indexer is not None and spec.selection is not None else None
     scale, logit = _logit(spec, shape)
     return Plan(
         name=spec.name,
@@ -51,6 +52,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         output_gate=_gates(spec, "output"),
         score=score,
         budget=_budget(spec),
+        grain=_grain(spec, shape),
         first=spec.forced.first,
         last=spec.forced.last,
         temperature=spec.train.temperature if spec.train is not None else None,
@@ -134,27 +136,45 @@ def _gates(spec: CheckedSpec, target: str) -> GatePlan | None:
     )
 
 
-def _score(spec: CheckedSpec) -> ScorePlan:
+def _grain(spec: CheckedSpec, shape: HeadShape) -> Grain:
+    selection, indexer = spec.selection, spec.indexer
+    if selection is None or indexer is None:
+        return Grain()
+    return Grain(
+        block=selection.block,
+        reduce=selection.reduce,
+        pool=indexer.pool,
+        sets=shape.kv_heads if selection.per_kv_head else 1,
+        per_kv_head=selection.per_kv_head,
+        queries=selection.queries,
+        keys=indexer.keys,
+        origin=_origin(spec.source, selection.span),
+    )
+
+
+def _score(spec: CheckedSpec, shape: HeadShape) -> ScorePlan:
     indexer = spec.indexer
     assert indexer is not None
     found: list[tuple[str, Scalar]] = []
+    own = indexer.keys == "attention"
+    heads, dim = (shape.group, shape.head_dim) if own else (indexer.heads, indexer.dim)
 
     def cut(node: typed.Reduce) -> Scalar:
         op = "max" if node.op == "max" else "sum"
-        key = (op, canonicalize(scalar(node.body)))
+        key = (op, canonicalize(scalar(node.body, shape=shape)))
         if key not in found:
             found.append(key)
         acc = Input(f"acc{found.index(key)}")
-        return apply("mul", acc, Const(1.0 / indexer.heads)) if node.op == "mean" else acc
+        return apply("mul", acc, Const(1.0 / heads)) if node.op == "mean" else acc
 
-    outer = canonicalize(scalar(indexer.score, cut=cut))
+    outer = canonicalize(scalar(indexer.score, shape=shape, cut=cut))
     reductions = []
     for op, term in found:
         names = [name for name in ("dot", "w", "b") if Input(name) in set(walk(term))]
         reductions.append(Reduction(op, term, tuple((name, derivative(term, name)) for name in names)))
     return ScorePlan(
-        heads=indexer.heads,
-        dim=indexer.dim,
+        heads=heads,
+        dim=dim,
         reductions=tuple(reductions),
         outer=outer,
         outer_partials=tuple(derivative(outer, f"acc{i}") for i in range(len(found))),

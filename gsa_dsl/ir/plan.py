@@ -112,6 +112,30 @@ class BudgetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Grain:
+    """How fine a choice is (:class:`gsa_dsl.sema.typed.SelectionSpec`), and whose keys it is made by.
+
+    Everything that selects works on columns of ``block`` positions, for rows of ``queries`` neighbouring queries, and,
+    where ``sets`` is more than one, for every kv head apart. A column's score is that of its pooled key (``pool``), or
+    made of its tokens' (``reduce``).
+    """
+
+    block: int = 1
+    reduce: str | None = None
+    pool: str | None = None
+    sets: int = 1
+    per_kv_head: bool = False
+    queries: int = 1
+    keys: str = "shared"
+    origin: Origin | None = None
+
+    @property
+    def own_keys(self) -> bool:
+        """Whether the attention's own queries and keys are compared, and no tensors of an indexer."""
+        return self.keys == "attention"
+
+
+@dataclass(frozen=True, slots=True)
 class TablePlan:
     """A learned table of ``size`` numbers a query head, read at ``place``, rounded down, of the input ``distance``."""
 
@@ -165,6 +189,7 @@ class Plan:
     output_gate: GatePlan | None
     score: ScorePlan | None
     budget: BudgetPlan | None
+    grain: Grain
     first: int
     last: int
     temperature: float | None

@@ -102,8 +102,10 @@ class GSAttention(nn.Module):
         self.extras = nn.ParameterDict()
         self.index_proj = nn.ModuleDict()
         self.index_bias: nn.Parameter | None = None
-        if indexer is not None:
-            widths = {"q": indexer.heads * indexer.dim, "k": indexer.dim, "w": indexer.heads}
+        if indexer is not None and indexer.keys != "attention":
+            sets = self.kv_heads if self._per_kv_head else 1
+            widths = {"q": sets * indexer.heads * indexer.dim, "w": sets * indexer.heads}
+            widths["k"] = indexer.dim * (self.kv_heads if indexer.keys == "kv_head" else 1)
             for name in indexer.tensors:
                 if name == "b":
                     self.index_bias = nn.Parameter(torch.zeros(indexer.heads, device=device, dtype=dtype))
@@ -225,12 +227,18 @@ class GSAttention(nn.Module):
         if self.rope_base is not None and self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.head_dim}; pass rope_base=None")
         if self.index_rope:
-            if indexer is None or "q" not in indexer.tensors:
+            if indexer is None or "q" not in indexer.tensors or indexer.keys == "attention":
                 raise ValueError("index_rope=True, but the spec has no indexer with a q and a k to rotate")
             if self.rope_base is None:
                 raise ValueError("index_rope=True needs a rope_base")
             if indexer.dim % 2:
                 raise ValueError(f"index_rope=True needs an even indexer dim, got {indexer.dim}")
+
+    @property
+    def _per_kv_head(self) -> bool:
+        """Whether every kv head chooses its own keys."""
+        selection = self.compiled.spec.selection
+        return selection is not None and selection.per_kv_head
 
     def _width(self, gate: GateSpec) -> int:
         """Features of a gate's projection: as many as its tensor has at a position."""
@@ -265,23 +273,30 @@ class GSAttention(nn.Module):
         return (torch.arange(start.shape[1], device=start.device) - start)[:, None]
 
     def _index(self, x: Tensor, places: Tensor | None) -> dict[str, Tensor] | None:
-        """The indexer's q [B, J, L, dI], k [B, L, dI], w [B, J, L] and b [J], those that the spec reads."""
+        """The indexer's q [B, J, L, dI], k [B, L, dI], w [B, J, L] and b [J], those that the spec reads.
+
+        Where every kv head chooses, q and w have an axis of them after the batch, and k where it has its own keys.
+        """
         indexer = self.compiled.spec.indexer
-        if indexer is None:
+        if indexer is None or indexer.keys == "attention":
             return None
         spec = self.compiled.spec
         # Its own loss must not train the layers below; the model's loss, through the logits, must.
         seen = x if spec.soft and spec.train is None else x.detach()
         index: dict[str, Tensor] = {name: layer(seen) for name, layer in self.index_proj.items()}
+        own = (self.kv_heads,) if self._per_kv_head else ()
         if "q" in index:
-            index["q"] = self._heads(index["q"], indexer.heads)
+            index["q"] = index["q"].unflatten(-1, (*own, indexer.heads, indexer.dim)).movedim(1, -2)
+        if "k" in index and indexer.keys == "kv_head":
+            index["k"] = index["k"].unflatten(-1, (*own, indexer.dim)).movedim(1, -2)
         if "w" in index:
-            index["w"] = index["w"].transpose(1, 2)
+            index["w"] = index["w"].unflatten(-1, (*own, indexer.heads)).movedim(1, -1)
         if self.index_bias is not None:
             index["b"] = self.index_bias
         if self.index_rope and self.rope_base is not None:
-            index["q"] = rotate(index["q"], self.rope_base, places)
-            index["k"] = rotate(index["k"], self.rope_base, None if places is None else places[:, 0])
+            index["q"] = rotate(index["q"], self.rope_base, places[:, None] if places is not None and own else places)
+            at = places[:, 0] if places is not None and index["k"].dim() == 3 else places
+            index["k"] = rotate(index["k"], self.rope_base, at)
         return index
 
     @torch.no_grad()

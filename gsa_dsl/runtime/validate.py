@@ -20,10 +20,10 @@ class OperandError(ValueError):
 
 @runtime_checkable
 class Choice(Protocol):
-    """An earlier call's ``aux.selection``; shape [batch, length, length] as its mask would have."""
+    """An earlier call's ``aux.selection``; the shape is that of its mask (:func:`choice_shape`)."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -82,13 +82,7 @@ def check_call(
         if selection is not None:
             raise OperandError(f"selection: {meta['name']} has no indexer, so there is no choice to replace")
     else:
-        heads, dim = indexer["heads"], indexer["dim"]
-        shapes = {
-            "q": ((batch, heads, length, dim), "[batch, index heads, length, index dim]"),
-            "k": ((batch, length, dim), "[batch, length, index dim]"),
-            "w": ((batch, heads, length), "[batch, index heads, length]"),
-            "b": ((heads,), "[index heads]"),
-        }
+        shapes = index_shapes(meta, batch, length)
         _names("index", index, dict.fromkeys(indexer["tensors"]))
         for name in indexer["tensors"]:
             _like(f"index[{name!r}]", index[name], query, any_float=name in ("w", "b"))
@@ -98,13 +92,39 @@ def check_call(
         if selection is not None:
             if phase == "warmup":
                 raise OperandError("selection: phase='warmup' attends to every key, so there is no choice to replace")
-            _selection(selection, query)
+            _selection(selection, query, choice_shape(meta, batch, length))
     emas = len(meta["ema_init"])
     if ema is not None:
         _tensor("ema", ema)
         if emas == 0:
             raise OperandError(f"ema: {meta['name']} keeps no running mean; leave it out")
         _shape("ema", ema, (emas,), "one value per ema(...) of the spec")
+
+
+def index_shapes(meta: Meta, batch: int, length: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The shapes of the indexer's tensors, and their axes in words."""
+    indexer, grain = meta["index"], meta.get("grain", {})
+    heads, dim = indexer["heads"], indexer["dim"]
+    own: tuple[int, ...] = (meta["kv_heads"],) if grain.get("per_kv_head") else ()
+    keys = own if grain.get("keys") == "kv_head" else ()
+    said, said_of_keys = ("kv_heads, " if axis else "" for axis in (own, keys))
+    return {
+        "q": ((batch, *own, heads, length, dim), f"[batch, {said}index heads, length, index dim]"),
+        "k": ((batch, *keys, length, dim), f"[batch, {said_of_keys}length, index dim]"),
+        "w": ((batch, *own, heads, length), f"[batch, {said}index heads, length]"),
+        "b": ((heads,), "[index heads]"),
+    }
+
+
+def choice_shape(meta: Meta, batch: int, length: int) -> tuple[tuple[int, ...], str]:
+    """The shape of a choice as a mask, and its axes in words: of keys or of blocks, for all heads or each kv head."""
+    grain = meta.get("grain", {})
+    block = grain.get("block", 1)
+    columns = -(-length // block)
+    name = "length" if block == 1 else f"blocks of {block}"
+    if grain.get("per_kv_head"):
+        return (batch, meta["kv_heads"], length, columns), f"[batch, kv_heads, length, {name}]"
+    return (batch, length, columns), f"[batch, length, {name}]"
 
 
 def check_documents(meta: Meta, documents: torch.Tensor | None, query: torch.Tensor) -> None:
@@ -166,16 +186,15 @@ def _dtype_and_device(meta: Meta, backend: str, query: torch.Tensor) -> None:
         )
 
 
-def _selection(selection: object, query: torch.Tensor) -> None:
+def _selection(selection: object, query: torch.Tensor, wanted: tuple[tuple[int, ...], str]) -> None:
     if isinstance(selection, torch.Tensor) and selection.dtype is not torch.bool:
-        raise OperandError(f"selection has dtype {selection.dtype}, expected torch.bool [batch, query, key]")
+        raise OperandError(f"selection has dtype {selection.dtype}, expected torch.bool {wanted[1]}")
     if not isinstance(selection, (torch.Tensor, Choice)):
-        wanted = "a bool torch.Tensor or an earlier aux.selection"
-        raise OperandError(f"selection is a {type(selection).__name__}, expected {wanted}")
+        kinds = "a bool torch.Tensor or an earlier aux.selection"
+        raise OperandError(f"selection is a {type(selection).__name__}, expected {kinds}")
     if selection.device != query.device:
         raise OperandError(f"selection is on {selection.device}, expected {query.device} as query")
-    batch, _, length, _ = query.shape
-    _shape("selection", selection, (batch, length, length), "[batch, length, length]")
+    _shape("selection", selection, *wanted)
 
 
 def _like(name: str, tensor: object, query: torch.Tensor, *, any_float: bool = False) -> None:
