@@ -7,31 +7,37 @@ that bounds the memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gsa_dsl.reference.evaluate import Scope, evaluate, pairwise_dot
+from gsa_dsl.reference.evaluate import Scope, evaluate
 from gsa_dsl.reference.logits import Pairs, logits
-from gsa_dsl.reference.statistics import budget_values, ema_means
-from gsa_dsl.reference.visible import forced_keys, visible_keys
-from gsa_dsl.sema.typed import CheckedSpec, GateSpec, IndexerSpec
-
-_BLOCK_ELEMENTS = 2**24  # of one [B, heads, rows, L] tensor: 128 MiB in float64
+from gsa_dsl.reference.scores import prepared, row_blocks, score_rows, unit_scores
+from gsa_dsl.reference.selection import select
+from gsa_dsl.reference.statistics import ema_means
+from gsa_dsl.reference.units import at_tokens, seen_units
+from gsa_dsl.reference.visible import forced_units, visible_keys
+from gsa_dsl.sema.typed import CheckedSpec, GateSpec
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceResult:
     """What :func:`reference` returns, for B sequences of length L, H query heads and values of width D.
 
+    Units are the C blocks of the sequence where blocks are selected, else its L tokens. Where every kv head chooses for
+    itself, all that is said of a choice has an axis of kv heads after the batch: ``[B, Hkv, L, C]``.
+
     * ``output [B, H, L, D]``; ``lse [B, H, L]``: natural logsumexp of the scaled logits, -inf for a row without keys.
     * ``budget [B, L]`` int64, the k_t used (capped by the candidates), and ``budget_exact [B, L]``, the value before it
       was rounded down; None where nothing is chosen by score.
-    * ``scores [B, L, L]``: detached, -inf for keys that the query does not see; None without an indexer.
-    * ``visible [B, L, L]`` bool: the keys that a query sees; ``selected [B, L, L]`` bool: those it attends to.
+    * ``scores [B, L, C]``: detached, -inf for units that the query does not see, or that have no score. Queries that
+      share a choice have the scores of the first of them. None without an indexer.
+    * ``visible [B, L, C]`` bool: the units that a query sees; ``selected [B, L, C]`` bool: those it attends to, in them
+      to the tokens that it sees.
     * ``indexer_loss``: 0-d, None unless the spec trains its indexer.
     * ``ema_inputs [n]``: this step's mean of each ``ema`` body; None without any.
     """
@@ -66,12 +72,13 @@ def reference(
 
     ``query [B, H, L, D]``, ``key [B, Hkv, L, D]``, ``value [B, Hkv, L, Dv]``; ``gates[name]``: pre-activations and
     given tensors, like their target per element, ``[B, heads, L]`` per head, ``[B, L]`` shared; ``index``: q
-    ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b ``[J]``, as far as the spec uses them; ``ema [n]``: the
-    state vector (the spec's initial values if None).
+    ``[B, J, L, dI]``, k ``[B, L, dI]``, w ``[B, J, L]``, b ``[J]``, as far as the spec uses them, where every kv head
+    chooses q and w (and k, if it has keys of its own) with an axis of kv heads after the batch, and none of them with
+    ``keys attention``; ``ema [n]``: the state vector (the spec's initial values if None).
 
-    ``phase="warmup"`` attends, and fits the indexer, to every key a query sees. ``selection``, a bool mask
-    ``[B, L, L]``, replaces the indexer's choice. ``extras``: sink ``[H]`` and bias ``[H, places]``, as far as the spec
-    has them. ``documents [B, L]``: integer ids, for a spec that says ``documents``; a run of equal ids is one document.
+    ``phase="warmup"`` attends, and fits the indexer, to every key a query sees. ``selection``, a bool mask of units
+    as in the result, replaces the indexer's choice. ``extras``: sink ``[H]`` and bias ``[H, places]``, as the spec has
+    them. ``documents [B, L]``: integer ids, for a spec that says ``documents``; a run of equal ids is one document.
     ``dtype`` is what to compute in: float64 is the meaning, less shows the error of eager torch.
 
     The output is differentiable in query, key, value, gates and extras, and in ``index`` where the logit reads the
@@ -85,80 +92,60 @@ def reference(
     extras = {name: x.to(dtype) for name, x in (extras or {}).items()}
     state = ema if ema is not None else q.new_tensor([e.init for e in spec.emas])
     state = state.detach().to(dtype)
-    visible = visible_keys(spec, batch, length, q.device, documents)
+    tokens = visible_keys(spec, batch, length, q.device, documents)
+    parts = prepared(spec, q, k, index)
+    per_kv_head = spec.selection is not None and spec.selection.per_kv_head
+    block = spec.selection.block if spec.selection is not None else 1
 
     with torch.no_grad():
-        scores = all_scores(spec.indexer, index) if spec.indexer is not None else None
-        budget = exact = None
+        choosing = k.shape[1] if per_kv_head else 1
+        visible = seen_units(tokens, block).repeat_interleave(choosing, 0)
+        scores = unit_scores(spec, parts, tokens) if parts else None
+        choice = None
         selected = visible
-        if phase == "sparse":
-            forced = forced_keys(spec, visible)
-            if spec.selection is not None and scores is not None:
-                exact = budget_values(spec.selection, scores, visible, state)
-                selected, budget = choose(scores, exact, visible, forced)
-            elif spec.forced.first or spec.forced.last:
-                selected = forced
-            if selection is not None:
-                selected = selection & visible
+        if phase == "sparse" and scores is not None:
+            choice = select(spec, scores, visible, state)
+            selected = choice.selected
+        elif phase == "sparse" and spec.forced.span is not None:
+            selected = forced_units(spec, visible)
+        if selection is not None:
+            selected = visible & (selection.flatten(0, 1) if per_kv_head else selection)
 
     gated = {"query": q, "key": k, "value": v}
     for gate in spec.gates:
         if gate.target in gated:
             gated[gate.target] = gated[gate.target] * _gate(gate, gates, dtype)
     q, k, v = gated.values()
-    output, lse, attention = _attend(spec, q, k, v, index, extras, selected)
+    output, lse, attention = _attend(spec, q, k, v, parts, extras, selected, tokens)
     for gate in spec.gates:
         if gate.target == "output":
             output = output * _gate(gate, gates, dtype)
 
     loss = None
-    if spec.train is not None and spec.indexer is not None:
-        loss = _indexer_loss(spec, index, attention, selected)
+    if spec.train is not None and parts:
+        loss = _indexer_loss(spec, parts, attention, selected, tokens)
+
+    def per_head(x: Tensor) -> Tensor:
+        return x.reshape(batch, -1, *x.shape[1:]) if per_kv_head else x
+
     return ReferenceResult(
         output=output,
         lse=lse,
-        budget=budget,
-        budget_exact=exact,
-        scores=None if scores is None else scores.masked_fill(~visible, -torch.inf),
-        visible=visible,
-        selected=selected,
+        budget=None if choice is None else per_head(choice.budget),
+        budget_exact=None if choice is None else per_head(choice.exact),
+        scores=None if scores is None else per_head(_shared_scores(spec, scores, visible)),
+        visible=per_head(visible),
+        selected=per_head(selected),
         indexer_loss=loss,
         ema_inputs=ema_means(spec, scores, visible) if spec.emas and scores is not None else None,
     )
 
 
-# --- scores, budget, selection ---------------------------------------------------------------------------------------
-
-
-def score_rows(indexer: IndexerSpec, index: Mapping[str, Tensor], rows: slice) -> Tensor:
-    """``score[t, s]`` for the queries t in ``rows`` and every s: ``[B, R, L]``; differentiable in ``index``."""
-    q, k = index["q"][:, :, rows], index["k"]
-    leaves = {}
-    if "w" in index:
-        leaves["w"] = index["w"][:, :, rows].unsqueeze(-1)
-    if "b" in index:
-        leaves["b"] = index["b"][None, :, None, None]
-    value = evaluate(indexer.score, Scope(q, leaves=leaves, dot=pairwise_dot(q, k), heads=indexer.heads))
-    return value.squeeze(1).expand(q.shape[0], q.shape[2], k.shape[1])
-
-
-def all_scores(indexer: IndexerSpec, index: Mapping[str, Tensor]) -> Tensor:
-    """Every ``score[t, s]``, also of keys that the query does not see: ``[B, L, L]``."""
-    q = index["q"]
-    return torch.cat([score_rows(indexer, index, rows) for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])], 1)
-
-
-def choose(scores: Tensor, exact: Tensor, visible: Tensor, forced: Tensor) -> tuple[Tensor, Tensor]:
-    """The selected keys, bool ``[B, L, L]``, and the number chosen by score, int64 ``[B, L]``.
-
-    Candidates are visible, have a finite score and are not forced; of equal scores the smaller position goes first.
-    """
-    candidates = visible & ~forced & scores.isfinite()
-    k = torch.minimum(exact.floor().long(), candidates.sum(-1))
-    order = torch.where(candidates, scores, -torch.inf).sort(stable=True, dim=-1, descending=True).indices
-    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(-1, order, places)
-    return forced | (candidates & (rank < k.unsqueeze(-1))), k
+def _shared_scores(spec: CheckedSpec, scores: Tensor, visible: Tensor) -> Tensor:
+    """Every query's ``scores [N, L, C]`` to choose by: of the first query of its run, -inf for what that cannot see."""
+    run = spec.selection.queries if spec.selection is not None else 1
+    seen = scores.masked_fill(~visible, -torch.inf)
+    return seen[:, ::run].repeat_interleave(run, 1)[:, : scores.shape[1]]
 
 
 # --- attention and loss ----------------------------------------------------------------------------------------------
@@ -169,57 +156,76 @@ def _attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index: Mapping[str, Tensor],
+    parts: Mapping[str, Tensor],
     extras: Mapping[str, Tensor],
     selected: Tensor,
+    tokens: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output ``[B, H, L, D]``, lse ``[B, H, L]``, and the detached, head-averaged attention ``[B, L, L]``."""
+    """Output ``[B, H, L, D]``, lse ``[B, H, L]``, and the detached attention, averaged over the heads that share a
+    choice, ``[N, L, L]``.
+    """
+    batch, heads = q.shape[:2]
     dimensions = {"head_dim": q.shape[-1], "heads": q.shape[1], "kv_heads": k.shape[1]}
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    learned = {**index, **extras}
+    learned = {**parts, **extras}
+    sharing = heads * batch // selected.shape[0]
 
-    def rows_of(rows: slice, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def of_heads(x: Tensor) -> Tensor:
+        """``[N, R, L]`` for every query head, or for all: ``[B, H or 1, R, L]``."""
+        each = x.reshape(batch, -1, *x.shape[1:])
+        return each.repeat_interleave(sharing if sharing < heads else 1, 1)
+
+    def rows_of(rows: slice, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(learned, tensors, strict=True))
-        score = None
-        if spec.soft and spec.indexer is not None:
-            score = score_rows(spec.indexer, {name: given[name] for name in index}, rows)
+        mask, score = of_heads(_attended(spec, selected, tokens, rows)), None
+        if spec.soft:
+            score = of_heads(score_rows(spec, {name: given[name] for name in parts}, rows))
             # A key whose score is not finite has no logit, and is not seen.
             mask = mask & score.isfinite()
         pairs = Pairs(q @ k.transpose(-1, -2), rows.start, score, given.get("bias"), dimensions)
-        log_p, lse = _masked_log_softmax(logits(spec, pairs), mask.unsqueeze(1), given.get("sink"))
+        log_p, lse = _masked_log_softmax(logits(spec, pairs), mask, given.get("sink"))
         p = log_p.exp()
-        return p @ v, lse, p.detach().mean(1)
+        return p @ v, lse, p.detach().reshape(-1, sharing, *p.shape[2:]).mean(1)
 
-    parts = [
+    results = [
         checkpoint(
             rows_of,
             rows,
             q[:, :, rows],
             k,
             v,
-            selected[:, rows],
             *learned.values(),
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for rows in _row_blocks(q.shape[0] * q.shape[1], q.shape[2])
+        for rows in row_blocks(q.shape[0] * q.shape[1], q.shape[2])
     ]
-    output, lse, attention = zip(*parts, strict=True)
+    output, lse, attention = zip(*results, strict=True)
     return torch.cat(output, 2), torch.cat(lse, 2), torch.cat(attention, 1)
 
 
-def _indexer_loss(spec: CheckedSpec, index: Mapping[str, Tensor], attention: Tensor, selected: Tensor) -> Tensor:
-    """Mean over batch and t of ``KL(attention || softmax(score / temperature))`` on the selected keys; 0-d.
+def _attended(spec: CheckedSpec, selected: Tensor, tokens: Tensor, rows: slice) -> Tensor:
+    """The tokens that the queries in ``rows`` attend to, bool ``[N, R, L]``: of the selected units, those they see."""
+    block = spec.selection.block if spec.selection is not None else 1
+    seen = tokens[:, rows].repeat_interleave(selected.shape[0] // tokens.shape[0], 0)
+    return at_tokens(selected[:, rows], block, tokens.shape[-1]) & seen
 
+
+def _indexer_loss(
+    spec: CheckedSpec, parts: Mapping[str, Tensor], attention: Tensor, selected: Tensor, tokens: Tensor
+) -> Tensor:
+    """Mean over all choices of ``KL(attention || softmax(score / temperature))`` on the selected keys; 0-d.
+
+    A choice is one of a query (and kv head), also where queries share it: each is held against its own attention.
     A non-finite score (only a forced key, or any key in warm-up, can have one) counts as 0 and gets no gradient. With a
     sink the attention of the keys sums to a mass m < 1, and a query counts as ``m KL(attention / m || ...)``.
     """
-    assert spec.indexer is not None
     assert spec.train is not None
-    indexer, temperature = spec.indexer, spec.train.temperature
+    temperature = spec.train.temperature
 
-    def rows_of(p: Tensor, mask: Tensor, rows: slice, *tensors: Tensor) -> Tensor:
-        scores = score_rows(indexer, dict(zip(index, tensors, strict=True)), rows)
+    def rows_of(p: Tensor, rows: slice, *tensors: Tensor) -> Tensor:
+        mask = _attended(spec, selected, tokens, rows)
+        scores = score_rows(spec, dict(zip(parts, tensors, strict=True)), rows)
         scores = torch.where(scores.isfinite(), scores, 0.0)
         log_i, _ = _masked_log_softmax(scores / temperature, mask)
         present = mask & (p > 0)
@@ -227,20 +233,19 @@ def _indexer_loss(spec: CheckedSpec, index: Mapping[str, Tensor], attention: Ten
         divergence = torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
         return divergence if spec.sink is None else divergence - torch.special.xlogy(p.sum(-1), p.sum(-1)).sum()
 
-    batch, length = selected.shape[:2]
-    parts = [
+    choices, length = selected.shape[:2]
+    results = [
         checkpoint(
             rows_of,
             attention[:, rows],
-            selected[:, rows],
             rows,
-            *index.values(),
+            *parts.values(),
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for rows in _row_blocks(batch * indexer.heads, length)
+        for rows in row_blocks(choices * parts["q"].shape[1], length)
     ]
-    return torch.stack(parts).sum() / (batch * length)
+    return torch.stack(results).sum() / (choices * length)
 
 
 def _masked_log_softmax(x: Tensor, mask: Tensor, sink: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -261,11 +266,6 @@ def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype
     if gate.granularity == "shared":
         value = value.unsqueeze(1)
     return value if gate.granularity == "element" else value.unsqueeze(-1)
-
-
-def _row_blocks(heads: int, length: int) -> Iterator[slice]:
-    step = max(1, _BLOCK_ELEMENTS // (heads * length))
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
 def _check_inputs(
@@ -291,7 +291,8 @@ def _check_inputs(
     wanted_gates = {tensor.name for gate in spec.gates for tensor in gate.tensors}
     if set(gates or {}) != wanted_gates:
         raise ValueError(f"gates must be {sorted(wanted_gates)}, not {sorted(gates or {})}")
-    wanted_index = set(spec.indexer.tensors) if spec.indexer is not None else set()
+    own = spec.indexer is not None and spec.indexer.keys != "attention"
+    wanted_index = set(spec.indexer.tensors) if spec.indexer is not None and own else set()
     if set(index or {}) != wanted_index:
         raise ValueError(f"index must hold {sorted(wanted_index)}, not {sorted(index or {})}")
     shapes = {name: tuple(x.shape) for name, x in (extras or {}).items()}

@@ -16,8 +16,8 @@ from gsa_dsl.sema.typed import PLACE_SLACK, CheckedSpec, Table
 class Pairs:
     """What is known of the pairs of R queries, from position ``first`` on, and L keys.
 
-    ``dot [B, H, R, L]``: q . k; ``score [B, R, L]``: the indexer's; ``bias [H, places]``: the learned table;
-    ``dimensions``: head_dim, heads and kv_heads.
+    ``dot [B, H, R, L]``: q . k; ``score``, of the same shape or with one head: the indexer's; ``bias [H, places]``:
+    the learned table; ``dimensions``: head_dim, heads and kv_heads.
     """
 
     dot: Tensor
@@ -42,7 +42,7 @@ def logits(spec: CheckedSpec, pairs: Pairs) -> Tensor:
     slope = torch.tensor(slopes(heads), dtype=dot.dtype, device=dot.device)
     leaves = {"dot": dot, "distance": distance.to(dot.dtype), "slope": slope.view(-1, 1, 1)}
     if pairs.score is not None:
-        leaves["score"] = pairs.score.unsqueeze(1)
+        leaves["score"] = pairs.score
     if pairs.bias is not None and spec.logit.bias is not None:
         leaves["bias"] = pairs.bias[:, places(spec.logit.bias, distance)]
     return evaluate(spec.logit.body, Scope(dot, leaves=leaves, dimensions=dimensions)).expand_as(dot)

@@ -14,9 +14,9 @@ Share = Callable[[float], "Tensor | float"]
 
 
 def row_statistic(node: Statistic, scores: Tensor, visible: Tensor, share: Share = float) -> Tensor:
-    """``node`` of each row's finite scores among the ``visible`` keys, ``[B, L]``; 0 for a row without any.
+    """``node`` of each row's finite scores among the ``visible`` units, ``[N, L]``; 0 for a row without any.
 
-    ``share`` says what ``top_p`` looks for in place of its constant, a number or ``[B, L]``.
+    ``share`` says what ``top_p`` looks for in place of its constant, a number or ``[N, L]``.
     """
     valid = visible & scores.isfinite()
     count = valid.sum(-1).to(scores.dtype)
@@ -56,13 +56,18 @@ def _softmax(scores: Tensor, valid: Tensor) -> Tensor:
 def budget_values(
     selection: SelectionSpec, scores: Tensor, visible: Tensor, state: Tensor, share: Share = float
 ) -> Tensor:
-    """The budget of every row before rounding, ``[B, L]``; NaN (0 / 0) counts as the largest budget."""
+    """The budget of every row before rounding, ``[N, L]``; NaN (0 / 0) counts as the largest budget."""
     scope = Scope(scores, statistics=lambda node: row_statistic(node, scores, visible, share), ema=state)
-    value = evaluate(selection.budget, scope).expand(scores.shape[:2])
+    value = evaluate(selection.budget, scope).expand(scores.shape[:-1])
     return torch.where(value.isnan(), float(selection.most), value)
 
 
 def ema_means(spec: CheckedSpec, scores: Tensor, visible: Tensor) -> Tensor:
-    """The mean over batch and t of the body of each ``ema``, ``[n]``: what the state vector moves towards."""
+    """The mean over all rows of the body of each ``ema``, ``[n]``: what the state vector moves towards.
+
+    Kv heads that choose for themselves have rows of their own; queries that share a choice are one row, their first.
+    """
+    run = spec.selection.queries if spec.selection is not None else 1
+    scores, visible = scores[..., ::run, :], visible[..., ::run, :]
     scope = Scope(scores, statistics=lambda node: row_statistic(node, scores, visible))
-    return torch.stack([evaluate(e.body, scope).expand(scores.shape[:2]).mean() for e in spec.emas])
+    return torch.stack([evaluate(e.body, scope).expand(scores.shape[:-1]).mean() for e in spec.emas])

@@ -29,9 +29,14 @@ def visible_keys(
     return visible
 
 
-def forced_keys(spec: CheckedSpec, visible: Tensor) -> Tensor:
-    """The keys that each query always attends to, bool ``[B, L, L]``: of those it sees, the first and the near ones."""
-    place = torch.arange(visible.shape[-1], device=visible.device)
-    near = (place.unsqueeze(-1) - place).abs() < spec.forced.last
+def forced_units(spec: CheckedSpec, visible: Tensor) -> Tensor:
+    """The units that each query always attends to: of those it sees (``visible [..., L, C]``), the first and the near.
+
+    How near a unit is counts from the one that the query lies in.
+    """
+    block = spec.selection.block if spec.selection is not None else 1
+    length, columns = visible.shape[-2:]
+    own = torch.arange(length, device=visible.device) // block
+    near = (own.unsqueeze(-1) - torch.arange(columns, device=visible.device)).abs() < spec.forced.last
     first = visible.cumsum(-1) <= spec.forced.first
     return visible & (first | near)

@@ -10,14 +10,22 @@ from torch import Tensor
 
 from gsa_dsl.reference.dense import ReferenceResult
 from gsa_dsl.reference.statistics import budget_values
-from gsa_dsl.reference.visible import forced_keys
+from gsa_dsl.reference.visible import forced_units
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.tolerance import FACTOR
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Units whose ``vectors [N, C, width]`` are equal score alike for a query that sees them ``whole [N, L, C]``."""
+
+    vectors: Tensor
+    whole: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class SelectionReport:
-    """A selection beside the reference's.
+    """A selection beside the reference's, of units and of kv heads that choose.
 
     ``differing`` keys of ``selected`` are not the reference's, or the other way round. ``gap``: how far, at worst, the
     best key left out scores above the worst key taken; ``allowed``: what rounding explains in that row. ``problems``
@@ -42,56 +50,101 @@ def compare_selection(
     exact: ReferenceResult,
     state: Tensor,
     score_error: Tensor,
-    index_keys: Tensor,
+    alike: Alike | None,
 ) -> SelectionReport:
-    """Hold ``mask [B, L, L]`` and ``budget [B, L]`` against the reference's own.
+    """Hold ``mask`` and ``budget`` against the reference's own; both in units, per kv head where those choose.
 
-    ``exact`` is the reference on the same inputs and ``state`` the ema vector it used. ``score_error [B, L]`` is what a
-    score of each row may be off by. ``index_keys [B, L, dI]``: of equal vectors, whose scores are equal in every
-    precision, the earlier ones must be taken. Raises ValueError for a spec that selects nothing by score.
+    ``exact`` is the reference on the same inputs and ``state`` the ema vector it used. ``score_error [N, L]`` is what a
+    score of each row may be off by, N being the choices made at each position. ``alike``: of units that are, whose
+    scores are equal in every precision, the earlier ones must be taken. Where queries share a choice, that of the first
+    is compared, and the others must have it. Raises ValueError for a spec that selects nothing by score.
     """
     if spec.selection is None or exact.scores is None or exact.budget_exact is None:
         raise ValueError(f"'{spec.name}' selects nothing by score")
-    scores, visible = exact.scores, exact.visible
-    forced = forced_keys(spec, visible)
-    candidates = visible & ~forced & scores.isfinite()
-    taken, left = mask & candidates, candidates & ~mask
-    count = taken.sum(-1)
-
+    mask, chosen, sees = (folded(spec, x) for x in (mask, exact.selected, exact.visible))
+    run = spec.selection.queries
+    forced = forced_units(spec, sees)
+    own = sees & ((mask & ~forced)[:, ::run].repeat_interleave(run, 1)[:, : mask.shape[1]] | forced)
     problems = [
-        _count(mask & ~visible, "keys that the query does not see were selected"),
-        _count(mask & visible & ~forced & ~scores.isfinite(), "keys with a score that is not finite were selected"),
+        _count(mask & ~sees, "keys that the query does not see were selected"),
         _count(forced & ~mask, "forced keys are missing"),
+        _count((mask != own).any(-1), "rows do not have the choice that they share"),
     ]
+    row = _Rows.first(spec, mask, exact, score_error)
+    taken, left = row.taken, row.candidates & ~row.taken
+    count = taken.sum(-1)
+    unscored = row.mask & row.visible & ~row.forced & ~row.scores.isfinite()
+    problems.append(_count(unscored, "keys with a score that is not finite were selected"))
     low, high = budget_range(spec, exact, state, score_error)
-    available = candidates.sum(-1)
+    available = row.candidates.sum(-1)
     wrong = (count < torch.minimum(low, available)) | (count > torch.minimum(high, available))
     problems.append(_count(wrong, "rows hold a number of keys that rounding of the budget does not explain"))
     if budget is None:
         problems.append("no budget was reported")
     else:
-        problems.append(_count(budget.to(count) != count, "rows report another budget than they use"))
+        used = count.repeat_interleave(run, 1)[:, : mask.shape[1]]
+        problems.append(_count(folded(spec, budget).to(used) != used, "rows report another budget than they use"))
 
-    best_left = torch.where(left, scores, -torch.inf).amax(-1)
-    worst_taken = torch.where(taken, scores, torch.inf).amin(-1)
+    best_left = torch.where(left, row.scores, -torch.inf).amax(-1)
+    worst_taken = torch.where(taken, row.scores, torch.inf).amin(-1)
     gap = torch.where((count > 0) & left.any(-1), best_left - worst_taken, 0.0)
-    allowed = 2 * score_error  # both keys may be off
+    allowed = 2 * row.error  # both keys may be off
     problems.append(_count(gap > allowed, "rows left out a key that scores clearly more than one they took"))
-    problems.append(_count(_later_of_equals(taken, left, index_keys), "rows took the later of two equal keys"))
-    row = (gap - allowed).flatten().argmax()
+    if alike is not None:
+        whole = alike.whole[:, ::run]
+        late = _later_of_equals(taken & whole, left & whole, alike.vectors)
+        problems.append(_count(late, "rows took the later of two equal keys"))
+    worst = (gap - allowed).flatten().argmax()
     return SelectionReport(
-        differing=int((mask ^ exact.selected).sum()),
-        selected=int(exact.selected.sum()),
-        gap=gap.flatten()[row].item(),
-        allowed=allowed.flatten()[row].item(),
+        differing=int((mask ^ chosen).sum()),
+        selected=int(chosen.sum()),
+        gap=gap.flatten()[worst].item(),
+        allowed=allowed.flatten()[worst].item(),
         problems=tuple(problem for problem in problems if problem),
     )
+
+
+def folded(spec: CheckedSpec, x: Tensor) -> Tensor:
+    """What is said of a choice, with kv heads that choose for themselves as part of the batch."""
+    return x.flatten(0, 1) if spec.selection is not None and spec.selection.per_kv_head else x
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The first query of every run that shares a choice: its mask, its units, their scores, and what those are off by.
+
+    ``candidates`` could be chosen by score; ``taken`` of them were.
+    """
+
+    mask: Tensor
+    scores: Tensor
+    visible: Tensor
+    forced: Tensor
+    error: Tensor
+
+    @staticmethod
+    def first(spec: CheckedSpec, mask: Tensor, exact: ReferenceResult, error: Tensor) -> _Rows:
+        assert spec.selection is not None
+        assert exact.scores is not None
+        run = spec.selection.queries
+        visible = folded(spec, exact.visible)
+        forced = forced_units(spec, visible)
+        every = (mask, folded(spec, exact.scores), visible, forced, error)
+        return _Rows(*(x[:, ::run] for x in every))
+
+    @property
+    def candidates(self) -> Tensor:
+        return self.visible & ~self.forced & self.scores.isfinite()
+
+    @property
+    def taken(self) -> Tensor:
+        return self.mask & self.candidates
 
 
 def budget_range(
     spec: CheckedSpec, exact: ReferenceResult, state: Tensor, score_error: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The least and the largest budget of each row, int64 ``[B, L]``, that scores off by ``score_error`` explain.
+    """The least and the largest budget of each row, int64 ``[N, rows]``, that scores off by ``score_error`` explain.
 
     Measured by evaluating the budget on disturbed scores (all up, all down, by a factor or alike; random signs), plus
     what a float32 sum over a row may lose. ``top_p`` is also looked up at the nearest shares that rounding could make
@@ -99,7 +152,10 @@ def budget_range(
     """
     if spec.selection is None or exact.scores is None or exact.budget_exact is None:
         raise ValueError(f"'{spec.name}' selects nothing by score")
-    value, scores, visible = exact.budget_exact, exact.scores, exact.visible
+    run = spec.selection.queries
+    each = (folded(spec, x)[:, ::run] for x in (exact.budget_exact, exact.scores, exact.visible))
+    value, scores, visible = each
+    score_error = score_error[:, ::run]
     if not spec.selection.adaptive:
         return value.floor().long(), value.floor().long()
     size = torch.where(scores.isfinite(), scores.abs(), 0.0).amax(-1).clamp(min=1e-300)
@@ -122,19 +178,19 @@ def budget_range(
 
 
 def _later_of_equals(taken: Tensor, left: Tensor, index_keys: Tensor) -> Tensor:
-    """Rows, bool ``[B, L]``, in which a key was taken and an earlier candidate with the same vector was not."""
-    rows = []
+    """Rows, bool ``[N, rows]``, in which a key was taken and an earlier candidate with the same vector was not."""
+    found = []
     for b in range(taken.shape[0]):
         _, kind = torch.unique(index_keys[b].nan_to_num(), dim=0, return_inverse=True)
-        length = kind.shape[0]
-        place = torch.arange(length, device=kind.device).expand(length, length)
-        kinds = kind.expand(length, length)
+        rows, length = taken.shape[1:]
+        place = torch.arange(length, device=kind.device).expand(rows, length)
+        kinds = kind.expand(rows, length)
         last_taken = torch.full_like(place, -1, memory_format=torch.contiguous_format)
         last_taken = last_taken.scatter_reduce(1, kinds, torch.where(taken[b], place, -1), "amax")
         first_left = torch.full_like(place, length, memory_format=torch.contiguous_format)
         first_left = first_left.scatter_reduce(1, kinds, torch.where(left[b], place, length), "amin")
-        rows.append((last_taken > first_left).any(-1))
-    return torch.stack(rows)
+        found.append((last_taken > first_left).any(-1))
+    return torch.stack(found)
 
 
 def _count(wrong: Tensor, what: str) -> str:

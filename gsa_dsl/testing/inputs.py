@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gsa_dsl.gate_shapes import gate_axes
-from gsa_dsl.reference.dense import all_scores
+from gsa_dsl.reference.scores import prepared, unit_scores
 from gsa_dsl.reference.statistics import ema_means
+from gsa_dsl.reference.units import seen_units
 from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
 
@@ -44,6 +45,11 @@ class Inputs:
         keywords = {"gates": self.gates, "index": self.index, "ema": self.ema}
         others = {"extras": self.extras, "documents": self.documents}
         return keywords | {name: value for name, value in others.items() if value is not None}
+
+    def scored_by(self, spec: CheckedSpec, dtype: torch.dtype) -> dict[str, Tensor]:
+        """What scores are made of (:func:`gsa_dsl.reference.scores.prepared`), detached, in ``dtype``."""
+        index = {name: x.detach().to(dtype) for name, x in (self.index or {}).items()}
+        return prepared(spec, self.query.detach().to(dtype), self.key.detach().to(dtype), index)
 
     def replaced(self, tensors: Mapping[str, Tensor]) -> Inputs:
         """These inputs with some of :meth:`tensors` exchanged."""
@@ -107,11 +113,13 @@ def make_inputs(
     """Inputs for ``spec``, the same for a seed on every device; ``value_dim`` is ``head_dim`` unless given.
 
     The indexer's queries and keys lie on a grid on which their dot products are exact in every dtype: a derivative that
-    jumps, as that of relu at 0, would otherwise differ by which side rounding puts a product on.
+    jumps, as that of relu at 0, would otherwise differ by which side rounding puts a product on. So do the attention's
+    own, where the indexer scores with them.
 
     Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
-    that many scores are equal in every precision. ``hot_key``: every query wants key 0. ``nan`` poisons one query and
-    two keys of the indexer. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
+    that many scores are equal in every precision; where blocks are selected, whole blocks of keys are alike.
+    ``hot_key``: every query wants key 0. ``nan`` poisons one query and two keys of the indexer, if it has any of its
+    own. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
     Documents are of many lengths, some of one position; on ``large`` a sequence is one document.
     The state vector is the mean that the spec would see on these inputs, so that adaptive budgets vary; on ``constant``
     that would be rounding noise, and it keeps its initial values. Raises ValueError for another pattern.
@@ -132,20 +140,14 @@ def make_inputs(
     sizes |= {"head_dim": head_dim, "value_dim": value_dim or head_dim}
     axes = {tensor.name: gate_axes(gate.target, gate.granularity) for gate in spec.gates for tensor in gate.tensors}
     gates = {name: draw(*(sizes[axis] for axis in of_gate)) for name, of_gate in axes.items()}
-    index = {}
-    if spec.indexer is not None:
-        count, width = spec.indexer.heads, spec.indexer.dim
-        shapes = {
-            "q": (batch, count, length, width),
-            "k": (batch, length, width),
-            "w": (batch, count, length),
-            "b": (count,),
-        }
-        index = {name: draw(*shapes[name]) for name in spec.indexer.tensors}
-        for name in ("q", "k"):
-            index[name] = _on_grid(index[name])
+    index = {name: draw(*shape) for name, shape in index_shapes(spec, batch, length, kv_heads).items()}
+    for name in ("q", "k") if index else ():
+        index[name] = _on_grid(index[name])
     extras = {name: draw(*shape) for name, shape in spec.extras(heads).items()}
-    _arrange(pattern, qkv, index, generator)
+    block = spec.selection.block if spec.selection is not None else 1
+    _arrange(pattern, qkv, index, generator, block)
+    if spec.indexer is not None and spec.indexer.keys == "attention":
+        _arrange_own(pattern, qkv, generator, block)
 
     def place(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: x.to(device=device, dtype=dtype) for name, x in tensors.items()}
@@ -164,6 +166,22 @@ def make_inputs(
     return dataclasses.replace(inputs, ema=_state(spec, inputs, typical=pattern != "constant"))
 
 
+def index_shapes(spec: CheckedSpec, batch: int, length: int, kv_heads: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the indexer's tensors that a call takes: none where it scores with the attention's own keys."""
+    indexer = spec.indexer
+    if indexer is None or spec.selection is None or indexer.keys == "attention":
+        return {}
+    choosing = (batch, kv_heads) if spec.selection.per_kv_head else (batch,)
+    owners = (batch, kv_heads) if indexer.keys == "kv_head" else (batch,)
+    shapes = {
+        "q": (*choosing, indexer.heads, length, indexer.dim),
+        "k": (*owners, length, indexer.dim),
+        "w": (*choosing, indexer.heads, length),
+        "b": (indexer.heads,),
+    }
+    return {name: shapes[name] for name in indexer.tensors}
+
+
 def _documents(batch: int, length: int, generator: torch.Generator, *, whole: bool) -> Tensor:
     """Ids of packed documents, int64 ``[batch, length]``: lengths vary from 1 to about the sequence's."""
     begins = torch.rand((batch, length), generator=generator) < 4 / length
@@ -177,7 +195,31 @@ def _on_grid(x: Tensor) -> Tensor:
     return (x * 8).round().clamp(-32, 32) / 8
 
 
-def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], generator: torch.Generator) -> None:
+def _repeating(keys: Tensor, block: int, generator: torch.Generator) -> Tensor:
+    """``keys [..., L, d]`` with every block of them one of the first three."""
+    length = keys.shape[-2]
+    place = torch.arange(length)
+    kinds = max(1, min(3, length // block))
+    kind = torch.randint(0, kinds, (-(-length // block),), generator=generator)
+    return keys[..., kind[place // block] * block + place % block, :]
+
+
+def _arrange_own(pattern: str, qkv: dict[str, Tensor], generator: torch.Generator, block: int) -> None:
+    """Rewrite query and key, in place, where an indexer scores with them."""
+    for name in ("query", "key"):
+        if pattern == "ties":
+            qkv[name] = torch.randint(-1, 2, qkv[name].shape, generator=generator).float()
+        elif pattern == "constant":
+            qkv[name].fill_(0.5)
+        else:
+            qkv[name] = (qkv[name] * 8).round() / 8
+    if pattern == "ties":
+        qkv["key"] = _repeating(qkv["key"], block, generator)
+
+
+def _arrange(
+    pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], generator: torch.Generator, block: int
+) -> None:
     """Rewrite freshly drawn tensors, in place, to follow ``pattern``."""
     if pattern == "hot_key":
         qkv["query"][..., 0] = 1
@@ -188,21 +230,20 @@ def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], gen
     if not index:
         return
     q, k = index["q"], index["k"]
-    length = k.shape[1]
+    length = k.shape[-2]
     if pattern == "ties":
         for name, x in index.items():
             index[name] = torch.randint(-1, 2, x.shape, generator=generator).float()
-        few = index["k"][:, :3]
-        index["k"] = few[:, torch.randint(0, few.shape[1], (length,), generator=generator)]
+        index["k"] = _repeating(index["k"], block, generator)
     elif pattern == "hot_key":
         q[..., 0] = 3
-        k[:, 0, 0] = 8 * k.shape[-1] ** 0.5
+        k[..., 0, 0] = 8 * k.shape[-1] ** 0.5
         if "w" in index:
             index["w"].abs_()
     elif pattern == "nan":
-        q[0, :, length // 2] = torch.nan
-        k[0, length // 3] = torch.nan
-        k[-1, 0, 0] = torch.nan
+        q[0][..., length // 2, :] = torch.nan
+        k[0][..., length // 3, :] = torch.nan
+        k[-1][..., 0, 0] = torch.nan
     elif pattern == "constant":
         for x in index.values():
             x.fill_(0.5)
@@ -213,14 +254,15 @@ def _arrange(pattern: str, qkv: dict[str, Tensor], index: dict[str, Tensor], gen
 
 def _state(spec: CheckedSpec, inputs: Inputs, *, typical: bool) -> Tensor | None:
     """The state vector, float32: each body's mean on ``inputs`` where wanted and finite, else its initial value."""
-    if not spec.emas or spec.indexer is None or inputs.index is None:
+    if not spec.emas or spec.selection is None:
         return None
     initial = torch.tensor([e.init for e in spec.emas], dtype=torch.float32, device=inputs.query.device)
     if not typical:
         return initial
     batch, _, length, _ = inputs.query.shape
     with torch.no_grad():
-        visible = visible_keys(spec, batch, length, inputs.query.device, inputs.documents)
-        scores = all_scores(spec.indexer, {name: x.double() for name, x in inputs.index.items()})
+        tokens = visible_keys(spec, batch, length, inputs.query.device, inputs.documents)
+        scores = unit_scores(spec, inputs.scored_by(spec, torch.float64), tokens)
+        visible = seen_units(tokens, spec.selection.block).repeat_interleave(scores.shape[0] // batch, 0)
         means = ema_means(spec, scores, visible)
     return torch.where(means.isfinite(), means.float(), initial)

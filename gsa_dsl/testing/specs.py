@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.library import load
 from gsa_dsl.sema.check import check
 from gsa_dsl.sema.typed import CheckedSpec
@@ -25,16 +26,17 @@ def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None
 
 def most_keys(spec: CheckedSpec) -> int | None:
     """The largest number of keys that a query can attend to, whatever the length; None for a dense spec."""
-    chosen = spec.selection.most if spec.selection is not None else 0
-    total = chosen + spec.forced.most(causal=spec.causal)
+    chosen, block = (spec.selection.most, spec.selection.block) if spec.selection is not None else (0, 1)
+    total = (chosen + spec.forced.most(causal=spec.causal)) * block
     return total or None
 
 
 def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
     """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys.
 
-    Those that move the budget or the forced keys are scaled down together, integers to at least 1; values up to 1 are
-    taken for shares and kept. Returns all parameters: the spec's own where it is dense, small enough or all literals.
+    Those that move the budget or the forced keys are scaled down together, integers to at least 1 and sizes of blocks
+    or runs of queries to a power of two; values up to 1 are taken for shares and kept. Returns all parameters: the
+    spec's own where it is dense, small enough or all literals.
     """
     params = dict(spec.params)
     most = most_keys(spec)
@@ -42,6 +44,8 @@ def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
         return params
     factor = (length // 4) / most
     scaled = {name: _scaled(value, factor) if _moves_budget(spec, name) else value for name, value in params.items()}
+    for name in _sizes(spec):
+        scaled[name] = max(2, 1 << int(scaled[name]).bit_length() - 1)
     check(spec.tree, scaled)
     return scaled
 
@@ -56,6 +60,13 @@ def _moves_budget(spec: CheckedSpec, name: str) -> bool:
             continue  # out of its range, or against another parameter: the other direction decides
         return (changed.selection, changed.forced) != (spec.selection, spec.forced)
     return False
+
+
+def _sizes(spec: CheckedSpec) -> list[str]:
+    """The parameters that are the size of a block or of a run of queries."""
+    selects = [clause for clause in spec.tree.clauses if isinstance(clause, ast.Select)]
+    sizes = [size for clause in selects for size in (clause.size, *(option.size for option in clause.options))]
+    return [size.id for size in sizes if isinstance(size, ast.Name)]
 
 
 def _scaled(value: int | float, factor: float) -> int | float:

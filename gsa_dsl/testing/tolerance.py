@@ -70,7 +70,7 @@ def deviation(
 
 
 def score_error(scores: Tensor, eager: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the scores of each row may be off by: ``[B, L]`` from ``scores [B, L, L]`` and their float32 evaluation."""
+    """What the scores of each row may be off by: ``[N, L]`` from ``scores [N, L, K]`` and their float32 evaluation."""
     finite = scores.isfinite()
     size = torch.where(finite, scores.abs(), 0.0).amax(-1)
     other = torch.where(finite & eager.isfinite(), (eager.double() - scores).abs(), 0.0).amax(-1)

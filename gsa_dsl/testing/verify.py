@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.reference.dense import ReferenceResult, all_scores, reference
+from gsa_dsl.reference.dense import ReferenceResult, reference
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.compare import compare_selection
 from gsa_dsl.testing.inputs import PATTERNS, Inputs, make_inputs
 from gsa_dsl.testing.poison import PoisonedMemory
 from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
+from gsa_dsl.testing.scored import alike_units, row_errors
 from gsa_dsl.testing.specs import load_spec, most_keys, small_params
-from gsa_dsl.testing.tolerance import deviation, score_error
+from gsa_dsl.testing.tolerance import deviation
 
 Shape = tuple[int, int]
 HeadShape = tuple[int, int, int] | tuple[int, int, int, int]
@@ -171,6 +172,8 @@ def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str])
         here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
         if spec.indexer is None:
             here = [pattern for pattern in here if pattern in ("normal", "hot_key", "large")]
+        elif spec.indexer.keys == "attention":
+            here = [pattern for pattern in here if pattern != "nan"]  # it would poison the attention itself
         for pattern in here:
             yield Case(batch, length, *heads, pattern, "sparse")
             if spec.indexer is not None and pattern in ("normal", "nan"):
@@ -258,21 +261,14 @@ class _Run:
         )
 
     def _selection_row(self, aux: Any) -> Row:
-        spec, index, free = self.spec, self.inputs.index, self.free
-        if aux.selection is None or spec.indexer is None or index is None or free.scores is None:
+        spec, free, inputs = self.spec, self.free, self.inputs
+        if aux.selection is None or free.scores is None:
             return Row(self.case, "selection", float("inf"), 0.0, False, "no selection was returned")
+        state = inputs.ema if inputs.ema is not None else torch.zeros(0, device=free.scores.device)
         with torch.no_grad():
-            single = all_scores(spec.indexer, {name: x.float() for name, x in index.items()})
-        state = self.inputs.ema if self.inputs.ema is not None else torch.zeros(0, device=free.scores.device)
-        found = compare_selection(
-            spec,
-            aux.selection.mask(),
-            aux.budget,
-            free,
-            state.double(),
-            score_error(free.scores, single, self.dtype),
-            index["k"].detach(),
-        )
+            error = row_errors(spec, inputs, self.dtype)
+            alike = alike_units(spec, inputs)
+        found = compare_selection(spec, aux.selection.mask(), aux.budget, free, state.double(), error, alike)
         note = "; ".join(found.problems) or f"{found.differing} of {found.selected} keys differ"
         return Row(self.case, "selection", max(found.gap, 0.0), found.allowed, found.ok, note)
 
@@ -324,7 +320,8 @@ class _Run:
             other = x.key if label == "d query" else x.query
             return _rms(self.cotangent) * _rms(x.value) * _rms(other)
         if label.startswith("d index."):
-            rows = 1 if label == "d index.b" else self.case.batch * self.case.length
+            choosing = self.case.kv_heads if self.spec.selection is not None and self.spec.selection.per_kv_head else 1
+            rows = 1 if label == "d index.b" else self.case.batch * self.case.length * choosing
             loss = _LOSS_WEIGHT / rows if self.spec.train is not None else 0.0
             return loss + (self._weight_gradient() if self.spec.soft else 0.0)
         if label.startswith("d extras."):

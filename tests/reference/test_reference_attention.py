@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsa_dsl.reference import dense
+from gsa_dsl.reference import scores
 from gsa_dsl.reference.dense import reference
 from gsa_dsl.testing.inputs import make_inputs
 from gsa_dsl.testing.specs import load_spec, small_params
@@ -75,8 +75,8 @@ def test_blocks_of_rows_change_nothing(example: Path, monkeypatch: pytest.Monkey
     spec = load_spec(example, small_params(spec, 24))
     inputs = make_inputs(spec, batch=2, length=24, heads=4, kv_heads=2, head_dim=8, dtype=torch.float64)
     results = []
-    for block in (dense._BLOCK_ELEMENTS, 700):
-        monkeypatch.setattr(dense, "_BLOCK_ELEMENTS", block)
+    for block in (scores._BLOCK_ELEMENTS, 700):
+        monkeypatch.setattr(scores, "_BLOCK_ELEMENTS", block)
         inputs.requires_grad_().zero_grad()
         result = reference(spec, inputs.query, inputs.key, inputs.value, **inputs.keywords())
         loss = result.output.square().sum()
@@ -129,7 +129,7 @@ def test_what_does_not_fit_the_spec_is_refused() -> None:
 
 def test_the_oracle_imports_nothing_that_it_judges() -> None:
     allowed = {"__future__", "collections", "dataclasses", "typing", "torch"}
-    folder = Path(dense.__file__).parent
+    folder = Path(scores.__file__).parent
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
