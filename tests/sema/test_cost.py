@@ -41,6 +41,8 @@ class Counter:
         match expr:
             case typed.Const(value=value):
                 return f"{value}"
+            case typed.Dimension(name=name):
+                return name
             case typed.Leaf(name="b"):
                 return f"b[{at['j']}]"
             case typed.Leaf(name=name):
