@@ -88,7 +88,8 @@ def _same_symbols(spec: CheckedSpec) -> dict[Expr, Expr]:
 def _exact(spec: CheckedSpec, table: CostTable, bound: ast.Bound, limit: Expr) -> Diagnostic | None:
     dense = spec.selection is None and spec.forced.span is None
     budget = 0 if spec.selection is None else spec.selection.most
-    most = None if dense else budget + spec.forced.most(causal=spec.causal)
+    block = 1 if spec.selection is None else spec.selection.block
+    most = None if dense else (budget + spec.forced.most(causal=spec.causal)) * block
     bound_values = {symbol: exact(value) for symbol, value in table.values}
     value = substitute(limit, bound_values)
     if _at_least(value, most):

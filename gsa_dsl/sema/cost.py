@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import formulas
-from gsa_dsl.sema.algebra import Expr, evaluate, minimum, summed
+from gsa_dsl.sema.algebra import ONE, Expr, evaluate, minimum, summed
 from gsa_dsl.sema.counting import statistics
 from gsa_dsl.sema.formulas import Formula
+from gsa_dsl.sema.grain import Grain, attended, grain
 from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L, budget_formula, forced_formula, parameters
 from gsa_dsl.sema.typed import CheckedSpec
 
@@ -86,9 +87,9 @@ def cost(spec: CheckedSpec) -> CostTable:
     table = parameters(spec)
     budget, forced = budget_formula(spec, table), forced_formula(spec, table)
     dense = spec.selection is None and spec.forced.span is None
-    visible = formulas.visible_pairs(causal=spec.causal)
-    pairs = visible if dense else formulas.capped_pairs(budget + forced, causal=spec.causal)
-    rows = _rows(spec, budget, forced, visible, pairs, dense=dense)
+    grained = grain(spec, table)
+    pairs = grained.columns if dense else attended((budget + forced) * grained.block, causal=spec.causal)
+    rows = _rows(spec, budget, forced, grained, pairs, dense=dense)
     whole = CostRow(
         "total",
         spec.tree.name.span,
@@ -98,19 +99,22 @@ def cost(spec: CheckedSpec) -> CostTable:
         selected=minimum(summed([row.selected for row in rows]), L),
     )
     values = [(symbol, value) for name, value in spec.params if (symbol := table[name]).op == "sym"]
-    if spec.indexer is not None:
+    if spec.indexer is not None and spec.indexer.keys != "attention":
         values += [(J, spec.indexer.heads), (DI, spec.indexer.dim)]
     return CostTable(rows, whole, pairs, tuple(values))
 
 
 def _rows(
-    spec: CheckedSpec, budget: Expr, forced: Expr, visible: Expr, pairs: Expr, *, dense: bool
+    spec: CheckedSpec, budget: Expr, forced: Expr, grained: Grain, pairs: Expr, *, dense: bool
 ) -> tuple[CostRow, ...]:
     rows: list[CostRow] = []
 
     def add(construct: str, span: Span, formula: Formula) -> None:
         rows.append(CostRow(construct, span, formula.flops, formula.bytes, formula.memory, formula.selected))
 
+    # Of tokens a query lists no more than it sees; blocks and runs count as full lists.
+    single = grained.block == grained.run == ONE
+    places = pairs if single else minimum(budget + forced, grained.units) * grained.rows
     name = spec.tree.name.span
     targets: set[str] = set()
     for clause in spec.tree.clauses:
@@ -121,26 +125,26 @@ def _rows(
         targets.add(gate.target)
         add(f"gate {gate.name}", gate.span, formulas.gate(gate, first=first))
     if spec.indexer is not None:
-        add("indexer", spec.indexer.span, formulas.indexer(spec.indexer, visible))
+        add("indexer", spec.indexer.span, formulas.indexer(spec.indexer, grained))
     if spec.selection is not None:
         expr = spec.selection.budget
         if spec.selection.adaptive:
             span = next(clause.span for clause in spec.tree.clauses if isinstance(clause, ast.Budget))
-            add("budget", span, formulas.budget(expr, statistics(expr), len(spec.emas), visible))
-        add("select", spec.selection.span, formulas.select(budget, budget + forced, pairs, visible))
+            add("budget", span, formulas.budget(expr, statistics(expr), len(spec.emas), grained))
+        add("select", spec.selection.span, formulas.select(budget, budget + forced, places, grained))
     if spec.forced.span is not None:
-        add("always", spec.forced.span, formulas.always(forced))
+        add("always", spec.forced.span, formulas.always(forced, grained))
     listed = spec.selection is not None
     span = spec.selection.span if spec.selection is not None else spec.forced.span or name
-    add("attention", span, formulas.attention(pairs, listed=listed, dense=dense))
+    add("attention", span, formulas.attention(pairs, places, grained, listed=listed, dense=dense))
     if spec.logit is not None:
-        add("logit", spec.logit.span, formulas.logit(spec.logit, spec.indexer, pairs, listed=listed))
+        add("logit", spec.logit.span, formulas.logit(spec.logit, spec.indexer, pairs, grained, listed=listed))
     add("softmax", span, formulas.softmax(pairs))
     if spec.sink is not None:
         add("sink", spec.sink.span, formulas.sink())
     if spec.soft and spec.logit is not None and spec.indexer is not None:
-        add("logit gradient", spec.logit.span, formulas.logit_gradient(spec.indexer, pairs))
+        add("logit gradient", spec.logit.span, formulas.logit_gradient(spec.indexer, pairs, grained))
     if spec.train is not None and spec.indexer is not None:
-        add("kl loss", spec.train.span, formulas.kl_loss(spec.indexer, pairs))
-        add("kl gradient", spec.train.span, formulas.kl_gradient(spec.indexer, pairs))
+        add("kl loss", spec.train.span, formulas.kl_loss(spec.indexer, pairs, grained))
+        add("kl gradient", spec.train.span, formulas.kl_gradient(spec.indexer, pairs, grained))
     return tuple(rows)

@@ -17,8 +17,10 @@ Times = Callable[[frozenset[str], bool], Expr]
 """How often something is computed that varies with these index variables, and with the batch or not."""
 
 
-def operations(expr: TypedExpr, times: Times) -> Expr:
-    """The operations of ``expr``; row statistics are counted apart (:func:`statistics`)."""
+def operations(expr: TypedExpr, times: Times, width: Expr = DI) -> Expr:
+    """The operations of ``expr``, whose vectors have ``width`` features; row statistics are counted apart
+    (:func:`statistics`).
+    """
     total = ZERO
     for node in distinct(expr):
         batched = varies_with_batch(node)
@@ -26,7 +28,7 @@ def operations(expr: TypedExpr, times: Times) -> Expr:
             case typed.Apply() if not _known_at_compile_time(node):
                 total += times(node.free, batched)
             case typed.Dot():
-                total += 2 * DI * times(node.free, batched)
+                total += 2 * width * times(node.free, batched)
             case typed.Reduce(op=op):
                 total += times(node.free | {"j"}, batched)
                 if op == "mean":

@@ -2,7 +2,9 @@
 
 Symbols: L positions, B sequences, H query heads, Hkv kv heads, D the head dimension of queries and keys, Dv that
 of values, J indexer heads of dI features;
-``itemsize`` bytes an element of q, k, v. ``pairs`` is a number of (query, key) pairs of one sequence.
+``itemsize`` bytes an element of q, k, v. ``pairs`` is a number of (query, key) pairs of one sequence; how many scores
+are taken for a choice, of what and by whom, is its :class:`~gsa_dsl.sema.grain.Grain`. Packed documents count as one
+document of the whole length, the most they can cost.
 
 flops:    scalar operations of the forward pass, and of the indexer's own training; a multiply-add is two.
 bytes:    read and written, forward: a tensor once a pass, keys once a tile of queries, chosen keys once a query.
@@ -19,6 +21,7 @@ from gsa_dsl.gate_shapes import gate_axes
 from gsa_dsl.options import CHUNK_ROWS, KernelConfig
 from gsa_dsl.sema.algebra import ONE, ZERO, Expr, maximum, minimum, summed
 from gsa_dsl.sema.counting import Times, operations
+from gsa_dsl.sema.grain import Grain
 from gsa_dsl.sema.symbols import DI, DV, HKV, ITEMSIZE, B, D, H, J, L
 from gsa_dsl.sema.typed import GateSpec, IndexerSpec, LogitSpec, TypedExpr
 
@@ -82,29 +85,18 @@ class Formula:
     selected: Expr = ZERO
 
 
-def visible_pairs(*, causal: bool) -> Expr:
-    """All (t, s) with s <= t, the sum over t of t + 1; without ``causal`` simply all.
+def times(pairs: Expr, heads: Expr = J, width: Expr = D, rows: Expr = L) -> Times:
+    """How often something is computed whose scores are taken for ``pairs``, by each of the ``rows``.
 
-    Packed documents count as one document of the whole length, the most they can cost.
+    ``heads`` counts h or j, ``width`` d.
     """
-    return L * (L + 1) / 2 if causal else L**2
-
-
-def capped_pairs(most: Expr, *, causal: bool) -> Expr:
-    """The sum over t of what t sees (:func:`visible_pairs`), at most ``most`` keys."""
-    m = minimum(most, L)
-    return m * L - m * (m - 1) / 2 if causal else m * L
-
-
-def times(pairs: Expr, heads: Expr = J, width: Expr = D) -> Times:
-    """How often something is computed whose scores are taken for ``pairs``; ``heads`` counts h or j, ``width`` d."""
 
     def count(free: frozenset[str], batched: bool) -> Expr:
         result = B if batched else ONE
         if {"t", "s"} <= free:
             result *= pairs
         elif free & {"t", "s"}:
-            result *= L
+            result *= rows
         if free & {"j", "h"}:
             result *= heads
         if "d" in free:
@@ -136,21 +128,48 @@ def documents() -> Formula:
     return Formula(DOCUMENT_FLOPS * B * L, 16 * B * L, 8 * B * L)
 
 
-def indexer(spec: IndexerSpec, pairs: Expr) -> Formula:
-    """Every score of the ``pairs`` of a query and a key it can see, into a bounded workspace of at least one row."""
-    read = {"q": B * L * J * DI, "k": B * (pairs / INDEXER_TILE + L) * DI, "w": B * L * J, "b": J}
-    moved = summed([read[name] for name in spec.tensors]) * ITEMSIZE + 4 * B * pairs
-    kept = minimum(4 * B * L**2, maximum(WORKSPACE, minimum(4 * WORKSPACE, 4 * CHUNK_ROWS * B * L)))
-    return Formula(operations(spec.score, times(pairs)), moved, maximum(4 * L, kept))
+def indexer(spec: IndexerSpec, grain: Grain) -> Formula:
+    """Every score of a query and a unit it can see, into a bounded workspace of at least one row.
 
-
-def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int, pairs: Expr) -> Formula:
-    """A budget a row: statistics over the row's scores, the expression, and the means its running means take up.
-
-    ``pairs``: of a query and a key it can see.
+    A unit's score is one more operation for each of its tokens', or that of its pooled key.
     """
-    rows, scores = B * L, B * pairs
-    flops = operations(expr, times(ZERO)) + slots * (rows + EMA_FLOPS)
+    rows, keys = grain.choosers * grain.rows, L if spec.pool is None else grain.units
+    width, heads = grain.width, grain.heads
+    read = {
+        "q": B * rows * heads * width,
+        "k": B * (grain.choosers * grain.scored / INDEXER_TILE + grain.owners * keys) * width,
+        "w": B * rows * heads,
+        "b": heads,
+    }
+    columns = B * grain.choosers * grain.columns
+    flops = grain.choosers * _scores(spec, grain.scored, grain, grain.rows)
+    if grain.reduced:
+        flops += B * grain.choosers * grain.scored
+    moved = summed([read[name] for name in spec.tensors]) * ITEMSIZE + 4 * columns
+    whole = 4 * B * rows * grain.units
+    kept = minimum(whole, maximum(WORKSPACE, minimum(4 * WORKSPACE, 4 * CHUNK_ROWS * B * grain.choosers * grain.units)))
+    pooling = _pooling(spec, grain)
+    return Formula(flops + pooling.flops, moved + pooling.bytes, maximum(4 * grain.units, kept) + pooling.memory)
+
+
+def _pooling(spec: IndexerSpec, grain: Grain) -> Formula:
+    """The keys of a block made one, in float32: read once, an operation each, and a division for a mean."""
+    if spec.pool is None:
+        return Formula()
+    numbers, pooled = (B * grain.owners * count * grain.width for count in (L, grain.units))
+    flops = numbers + pooled if spec.pool == "mean" else numbers
+    return Formula(flops, numbers * ITEMSIZE + 4 * pooled, 4 * pooled)
+
+
+def _scores(spec: IndexerSpec, pairs: Expr, grain: Grain, rows: Expr = L) -> Expr:
+    """The operations of one chooser's scores of ``pairs``."""
+    return operations(spec.score, times(pairs, grain.heads, rows=rows), grain.width)
+
+
+def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int, grain: Grain) -> Formula:
+    """A budget a row: statistics over the row's scores, the expression, and the means its running means take up."""
+    rows, scores = B * grain.choosers * grain.rows, B * grain.choosers * grain.columns
+    flops = grain.choosers * operations(expr, times(ZERO, rows=grain.rows)) + slots * (rows + EMA_FLOPS)
     for name in row_statistics:
         a_score, a_row = STATISTIC_FLOPS[name]
         flops += a_score * scores + a_row * rows
@@ -160,28 +179,28 @@ def budget(expr: TypedExpr, row_statistics: Sequence[str], slots: int, pairs: Ex
     return Formula(flops, reads + 2 * kept, kept)
 
 
-def select(budget_most: Expr, listed: Expr, pairs: Expr, visible: Expr) -> Formula:
-    """The exact top keys of every row, as a list of at most ``listed`` positions a query, ``pairs`` in all.
-
-    ``visible``: pairs of a query and a key it can see.
-    """
-    scores = B * visible
+def select(budget_most: Expr, listed: Expr, places: Expr, grain: Grain) -> Formula:
+    """The exact top units of every row, as a list of at most ``listed`` of them, ``places`` in all for a chooser."""
+    scores = B * grain.choosers * grain.columns
     flops = (RADIX_PASSES * RADIX_FLOPS + PLACE_FLOPS) * scores
-    moved = (RADIX_PASSES + 1) * 4 * scores + 4 * B * pairs
-    memory = 4 * B * L * (minimum(listed, L) + 1)
-    return Formula(flops, moved, memory, minimum(budget_most, L))
+    moved = (RADIX_PASSES + 1) * 4 * scores + 4 * B * grain.choosers * places
+    memory = 4 * B * grain.choosers * grain.rows * (minimum(listed, grain.units) + 1)
+    return Formula(flops, moved, memory, minimum(budget_most * grain.block, L))
 
 
-def always(forced: Expr) -> Formula:
-    """Forced keys: their attention is counted with the rest."""
-    return Formula(selected=minimum(forced, L))
+def always(forced: Expr, grain: Grain) -> Formula:
+    """Forced units: their attention is counted with the rest."""
+    return Formula(selected=minimum(forced * grain.block, L))
 
 
-def attention(pairs: Expr, *, listed: bool, dense: bool) -> Formula:
-    """``q . k`` and ``p v`` for every pair and head; keeps one normaliser a row for the backward pass."""
+def attention(pairs: Expr, places: Expr, grain: Grain, *, listed: bool, dense: bool) -> Formula:
+    """``q . k`` and ``p v`` for every pair and head; keeps one normaliser a row for the backward pass.
+
+    Listed keys are read once a run of queries, by its ``places`` in the lists.
+    """
     outer = B * L * H * (D + DV) * ITEMSIZE + 4 * B * L * H
-    reads = pairs if listed else pairs / ATTENTION_TILE + L
-    keys = B * reads * HKV * (D + DV) * ITEMSIZE + (4 * B * pairs if listed else ZERO)
+    reads = pairs / grain.run if listed else pairs / ATTENTION_TILE + L
+    keys = B * reads * HKV * (D + DV) * ITEMSIZE + (4 * B * grain.choosers * places if listed else ZERO)
     return Formula(2 * B * pairs * H * (D + DV), outer + keys, 4 * B * L * H, L if dense else ZERO)
 
 
@@ -190,7 +209,7 @@ def softmax(pairs: Expr) -> Formula:
     return Formula(B * H * (SOFTMAX_FLOPS * pairs + L * (DV + 2)))
 
 
-def logit(spec: LogitSpec, indexer: IndexerSpec | None, pairs: Expr, *, listed: bool) -> Formula:
+def logit(spec: LogitSpec, indexer: IndexerSpec | None, pairs: Expr, grain: Grain, *, listed: bool) -> Formula:
     """A logit of every pair and head; scores it reads are taken again for every kv head, from keys read again.
 
     Its table is laid out by distance, a number a head and position, and read as keys are.
@@ -203,7 +222,7 @@ def logit(spec: LogitSpec, indexer: IndexerSpec | None, pairs: Expr, *, listed: 
         memory = 4 * H * L + 4 * L
         moved += memory + 4 * B * H * reads
     if "score" in spec.reads and indexer is not None:
-        flops += HKV * operations(indexer.score, times(pairs))
+        flops += HKV * _scores(indexer, pairs, grain)
         moved += HKV * (B * L * J * DI + B * reads * DI) * ITEMSIZE
     return Formula(flops, moved, memory)
 
@@ -213,38 +232,43 @@ def sink() -> Formula:
     return Formula(SINK_FLOPS * B * H * L, 4 * H)
 
 
-def logit_gradient(spec: IndexerSpec, pairs: Expr) -> Formula:
+def logit_gradient(spec: IndexerSpec, pairs: Expr, grain: Grain) -> Formula:
     """The indexer's gradient through the logits: these taken again, then each operation of a score twice."""
-    scores = operations(spec.score, times(pairs))
+    scores = grain.choosers * _scores(spec, pairs, grain)
     products = B * pairs * H * (4 * D + PROBABILITY_FLOPS + LOGIT_GRADIENT_FLOPS)
-    outer = B * L * (2 * H * D + J * DI)
-    moved = (outer + B * pairs * (2 * HKV * D + DI)) * ITEMSIZE + 4 * B * pairs
-    return Formula(3 * scores + products, moved + 4 * _index_gradients(spec))
+    outer = B * L * (2 * H * D + grain.choosers * J * DI)
+    moved = (outer + B * pairs * (2 * HKV * D + grain.choosers * DI)) * ITEMSIZE + 4 * B * grain.choosers * pairs
+    return Formula(3 * scores + products, moved + 4 * _index_gradients(spec, grain))
 
 
-def kl_loss(spec: IndexerSpec, pairs: Expr) -> Formula:
-    """The indexer's distribution over the chosen keys against the attention's mean over heads; both taken again."""
-    scores = operations(spec.score, times(pairs))
+def kl_loss(spec: IndexerSpec, pairs: Expr, grain: Grain) -> Formula:
+    """The indexer's distribution over the chosen keys against the mean attention of the heads that share the choice;
+    both taken again.
+    """
+    scores = grain.choosers * _scores(spec, pairs, grain)
     probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
-    flops = scores + probabilities + KL_FLOPS * B * pairs + B * L
-    return Formula(flops, _kl_reads(pairs) + 8 * B * L, 8 * B * L)
+    rows, chosen = B * grain.choosers * L, B * grain.choosers * pairs
+    flops = scores + probabilities + KL_FLOPS * chosen + rows
+    return Formula(flops, _kl_reads(pairs, grain) + 8 * rows, 8 * rows)
 
 
-def kl_gradient(spec: IndexerSpec, pairs: Expr) -> Formula:
+def kl_gradient(spec: IndexerSpec, pairs: Expr, grain: Grain) -> Formula:
     """The loss's gradient by the indexer's tensors: scores and probabilities again, then each operation twice."""
-    scores = operations(spec.score, times(pairs))
+    scores = grain.choosers * _scores(spec, pairs, grain)
     probabilities = B * pairs * H * (2 * D + PROBABILITY_FLOPS)
-    moved = _kl_reads(pairs) + 4 * _index_gradients(spec)
-    return Formula(3 * scores + probabilities + KL_GRADIENT_FLOPS * B * pairs, moved)
+    moved = _kl_reads(pairs, grain) + 4 * _index_gradients(spec, grain)
+    return Formula(3 * scores + probabilities + KL_GRADIENT_FLOPS * B * grain.choosers * pairs, moved)
 
 
-def _index_gradients(spec: IndexerSpec) -> Expr:
+def _index_gradients(spec: IndexerSpec, grain: Grain) -> Expr:
     """The numbers of the gradients of the indexer's tensors."""
-    sizes = {"q": B * L * J * DI, "k": B * L * DI, "w": B * L * J, "b": J}
+    rows = B * grain.choosers * L
+    sizes = {"q": rows * J * DI, "k": B * grain.owners * L * DI, "w": rows * J, "b": J}
     return summed([sizes[name] for name in spec.tensors])
 
 
-def _kl_reads(pairs: Expr) -> Expr:
+def _kl_reads(pairs: Expr, grain: Grain) -> Expr:
     """Queries of both kinds once; of every chosen key its position, its key heads and its index key."""
-    queries = B * L * (H * D + J * DI)
-    return (queries + B * pairs * (HKV * D + DI)) * ITEMSIZE + 4 * B * pairs
+    queries = B * L * (H * D + grain.choosers * J * DI)
+    chosen = B * pairs * (HKV * D + grain.choosers * DI)
+    return (queries + chosen) * ITEMSIZE + 4 * B * grain.choosers * pairs

@@ -99,20 +99,14 @@ def spelt(formula: Expr | sympy.Expr) -> str:
     return str(sympy.sympify(formula)).replace("**", "^").replace("*", " * ").replace("/", " / ")
 
 
-def largest(expr: TypedExpr, score: TypedExpr | None, table: Table) -> Expr:
-    """The largest value of a budget as a formula of the parameters.
-
-    ``score`` is what the statistics are of. Raises Undecidable where the budget's growth has no formula.
-    """
-    return _Ends(score, table).high(expr)
-
-
 class _Ends:
     """Both ends of an expression's range as formulas, by the rules of :mod:`gsa_dsl.sema.ranges`."""
 
-    def __init__(self, score: TypedExpr | None, table: Table) -> None:
-        self._score = score
+    def __init__(self, spec: CheckedSpec, table: Table) -> None:
+        self._indexer = spec.indexer
         self._table = table
+        summing = spec.selection is not None and spec.selection.reduce == "sum"
+        self._keys = spec.selection.block if spec.selection is not None and summing else 1
 
     def high(self, expr: TypedExpr) -> Expr:
         return self._end(expr, up=True)
@@ -127,10 +121,10 @@ class _Ends:
         match expr:
             case typed.Const(value=value, name=name):
                 return self._table.get(name, exact(value))
-            case typed.Reduce(op=op, body=body):
+            case typed.Reduce(op=op, body=body) if self._indexer is None or self._indexer.keys != "attention":
                 return (J if op == "sum" else 1) * self._end(body, up=up)
-            case typed.Statistic(op=op) if self._score is not None:
-                return self._statistic(op, self._score, up=up)
+            case typed.Statistic(op=op) if self._indexer is not None:
+                return self._statistic(op, self._indexer.score, up=up)
             case typed.Ema(body=body, init=init):
                 return (maximum if up else minimum)(self._end(body, up=up), exact(init))
             case typed.Apply(op=op, args=args):
@@ -141,10 +135,15 @@ class _Ends:
 
     def _statistic(self, op: str, score: TypedExpr, *, up: bool) -> Expr:
         if op == "var":
-            return (self.high(score) - self.low(score)) ** 2 / 4 if up else ZERO
+            return (self._scored(score, up=True) - self._scored(score, up=False)) ** 2 / 4 if up else ZERO
         if op in COUNTS:
             return ZERO  # the lower end; the upper one is infinite
-        return (maximum if up else minimum)(self._end(score, up=up), 0)
+        return (maximum if up else minimum)(self._scored(score, up=up), 0)
+
+    def _scored(self, score: TypedExpr, *, up: bool) -> Expr:
+        """An end of the range of the scores that statistics are of: a key's, or sums of those of a block."""
+        end = self._end(score, up=up)
+        return end if self._keys == 1 else (maximum if up else minimum)(end, end * self._keys)
 
     def _apply(self, op: str, args: tuple[TypedExpr, ...], edge: float, *, up: bool) -> Expr:
         if op == "where":
@@ -185,15 +184,15 @@ class _Ends:
 
 
 def budget_formula(spec: CheckedSpec, table: Table) -> Expr:
-    """The largest number of keys a query may choose by its budget; 0 without a selection."""
-    if spec.selection is None:
-        return ZERO
-    score = None if spec.indexer is None else spec.indexer.score
-    return floor(largest(spec.selection.budget, score, table))
+    """The largest number of units a query may choose by its budget, as a formula of the parameters; 0 without any.
+
+    Raises Undecidable where the budget's growth has no formula.
+    """
+    return ZERO if spec.selection is None else floor(_Ends(spec, table).high(spec.selection.budget))
 
 
 def forced_formula(spec: CheckedSpec, table: Table) -> Expr:
-    """How many keys are forced for a query far from both ends (:meth:`Forced.most`, as a formula)."""
+    """How many units are forced for a query far from both ends (:meth:`Forced.most`, as a formula)."""
     items = [item for clause in spec.tree.clauses if isinstance(clause, ast.Always) for item in clause.items]
     both_sides = not spec.causal and spec.forced.last > 0
     try:

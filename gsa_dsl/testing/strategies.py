@@ -1,9 +1,10 @@
 """Hypothesis strategies: random specs of the language, as text, and random shapes. Needs the ``hypothesis`` package.
 
 ``specs()`` composes what the language offers: what a query sees, scales and free logits, sinks, gates of every kind,
-score expressions, constant and adaptive budgets, forced keys, the indexer's loss. Every text it yields passes the
-checker; budgets are small, so that short inputs exceed them. ``shapes()`` yields sizes around the edges: one position,
-one more than a power of two, groups of heads.
+score expressions, blocks and pooled keys, choices of kv heads and runs of queries, constant and adaptive budgets,
+forced keys, the indexer's loss. Every text it yields passes the checker; budgets are small, so that short inputs exceed
+them.
+``shapes()`` yields sizes around the edges: one position, one more than a power of two, groups of heads.
 
     @given(variant=specs(), shape=shapes())
     def test_something(variant: str, shape: Shape) -> None: ...
@@ -101,13 +102,56 @@ def gates(draw: DrawFn) -> str:
     return "\n".join(clauses)
 
 
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """How fine a choice is: ``unit`` with its options as written, and whose ``keys`` the indexer scores, as they are
+    or pooled. ``block`` is 1 for tokens.
+    """
+
+    unit: str
+    block: int
+    keys: str
+    pool: str
+
+    @property
+    def own(self) -> bool:
+        """Whether the indexer scores with the attention's own keys, so that it has no w and b and is not trained."""
+        return self.keys == "attention"
+
+
 @st.composite
-def scores(draw: DrawFn) -> str:
-    """A score expression over the indexer's heads."""
-    body = draw(st.sampled_from(_WEIGHTS)) + draw(st.sampled_from(_PAIR_SCORES))
+def grains(draw: DrawFn, *, documents: bool) -> Grain:
+    """A :class:`Grain`; simpler ones are of single tokens, for all heads and each query."""
+    block = draw(st.sampled_from((1, 1, 2, 4, 8, 16)))
+    per_kv_head = draw(st.booleans())
+    run = 1 if documents else draw(st.sampled_from((1, 1, 1, 2, 4, 8)))
+    keys = draw(st.sampled_from(("shared", "shared", "per kv_head", "attention"))) if per_kv_head else "shared"
+    pool = draw(st.sampled_from(("", "", "mean", "max"))) if block > 1 and not documents else ""
+    words = [f"blocks({block})" if block > 1 else "tokens"]
+    words += [f"by {draw(st.sampled_from(('max', 'mean', 'sum')))}"] if block > 1 and not pool else []
+    words += ["per kv_head"] if per_kv_head else []
+    words += [f"per queries({run})"] if run > 1 else []
+    return Grain(" ".join(words), block, keys, pool)
+
+
+@st.composite
+def scores(draw: DrawFn, *, own: bool = False) -> str:
+    """A score expression over the indexer's heads; ``own``: it has no w and b."""
+    pairs = [score for score in _PAIR_SCORES if not (own and "b[j]" in score)]
+    body = draw(st.sampled_from(("",) if own else _WEIGHTS)) + draw(st.sampled_from(pairs))
     reduction = draw(st.sampled_from(_REDUCTIONS))
     outer = draw(st.sampled_from(("{}", "{}", "tanh({})", "0.5 * ({}) - 1")))
     return outer.format(f"{reduction}(j) {body}")
+
+
+@st.composite
+def indexers(draw: DrawFn, grain: Grain) -> str:
+    """An ``indexer`` clause with the keys of ``grain``."""
+    heads, dim = draw(st.sampled_from(((1, 16), (2, 16), (4, 32), (3, 16))))
+    sizes = "" if grain.own else f"heads {heads}  dim {dim}  "
+    pool = f"  pool {grain.pool}" if grain.pool else ""
+    score = draw(scores(own=grain.own))
+    return f"  indexer {{ {sizes}keys {grain.keys}{pool}\n    score[t, s] = {score}\n  }}"
 
 
 @st.composite
@@ -126,23 +170,26 @@ def logits(draw: DrawFn, *, scored: bool) -> str:
 
 
 @st.composite
-def selections(draw: DrawFn) -> str:
+def selections(draw: DrawFn, unit: str = "tokens") -> str:
     """A budget, constant or adaptive, and the clause that selects by it."""
     most = draw(st.integers(1, 12))
     if draw(st.booleans()):
-        return f"  select top {most} tokens"
+        return f"  select top {most} {unit}"
     low = draw(st.integers(0, most))
     budget = draw(st.sampled_from(_BUDGETS)).format(k=draw(st.integers(1, 12)), low=low, high=most)
-    return f"  budget[t] = {budget}\n  select top budget tokens"
+    return f"  budget[t] = {budget}\n  select top budget {unit}"
 
 
 @st.composite
-def forced_keys(draw: DrawFn) -> str:
-    """An ``always`` clause."""
+def forced_keys(draw: DrawFn, *, blocks: bool = False) -> str:
+    """An ``always`` clause; of ``blocks`` it holds the query's own."""
     first, last = draw(st.integers(0, 4)), draw(st.integers(0, 8))
     items = [f"first {first}"] if first else []
-    items += [f"last {last}"] if last or not first else []
-    return f"  always {', '.join(items)}".replace("last 0", "last 1")
+    if blocks:
+        items.append(draw(st.sampled_from(("diagonal", "last 1", "last 2"))))
+    elif last or not first:
+        items.append(f"last {max(last, 1)}")
+    return f"  always {', '.join(items)}"
 
 
 @st.composite
@@ -150,15 +197,16 @@ def specs(draw: DrawFn) -> str:
     """The text of a spec: dense, windowed, or selecting by an indexer; with any gates."""
     kind = draw(st.sampled_from(("indexer", "indexer", "indexer", "window", "dense")))
     sees = draw(st.sampled_from(("causal", "causal", "full", "causal  documents", "full  documents")))
-    clauses = [f"  {sees}", draw(logits(scored=kind == "indexer")), draw(gates())]
+    grain = draw(grains(documents="documents" in sees)) if kind == "indexer" else Grain("tokens", 1, "shared", "")
+    # Under causal the own block of pooled keys has no score: it has to be forced, and no logit may read it.
+    unscored = bool(grain.pool) and "causal" in sees
+    scored = kind == "indexer" and not grain.own and not unscored
+    clauses = [f"  {sees}", draw(logits(scored=scored)), draw(gates())]
     if kind == "indexer":
-        heads, dim = draw(st.sampled_from(((1, 16), (2, 16), (4, 32), (3, 16))))
-        score = draw(scores())
-        clauses.append(f"  indexer {{ heads {heads}  dim {dim}  keys shared\n    score[t, s] = {score}\n  }}")
-        clauses.append(draw(selections()))
-    if kind == "window" or (kind == "indexer" and draw(st.booleans())):
-        clauses.append(draw(forced_keys()))
-    if kind == "indexer" and draw(st.booleans()):
+        clauses += [draw(indexers(grain)), draw(selections(grain.unit))]
+    if kind == "window" or unscored or (kind == "indexer" and draw(st.booleans())):
+        clauses.append(draw(forced_keys(blocks=grain.block > 1)))
+    if kind == "indexer" and not grain.own and draw(st.booleans()):
         temperature = draw(st.sampled_from(("", "(temperature = 0.5)", "(temperature = 2)")))
         clauses.append(f"  train indexer with kl{temperature}")
     return "attention variant {\n" + "\n".join(clause for clause in clauses if clause) + "\n}\n"

@@ -12,9 +12,9 @@ import sympy
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.cost import CostTable, cost
 from gsa_dsl.sema.formulas import KL_FLOPS, KL_GRADIENT_FLOPS, PROBABILITY_FLOPS, RADIX_PASSES, SOFTMAX_FLOPS
-from gsa_dsl.sema.symbols import budget_formula, parameters
+from gsa_dsl.sema.symbols import SHAPE, budget_formula, parameters
 from gsa_dsl.sema.typed import CheckedSpec, TypedExpr
-from tests.sema.specs import EXAMPLES, attention, checked, example, indexer, with_budget
+from tests.sema.specs import EXAMPLES, attention, checked, example, indexer, own_keys, with_budget
 
 L, B, H, HKV, D = 7, 2, 6, 2, 5
 SCORES = [
@@ -41,6 +41,8 @@ class Counter:
         match expr:
             case typed.Const(value=value):
                 return f"{value}"
+            case typed.Dimension(name=name):
+                return name
             case typed.Leaf(name="b"):
                 return f"b[{at['j']}]"
             case typed.Leaf(name=name):
@@ -252,3 +254,94 @@ def test_the_largest_budget_is_a_formula_of_the_parameters(budget: str, formula:
         assert found == sympy.floor(sympy.sympify(formula, locals=names))
     values: dict[object, object] = {table[name]: value for name, value in spec.params}
     assert found.subs({**values, names["J"]: 4}) == spec.selection.most
+
+
+# --- blocks, kv heads and runs of queries ----------------------------------------------------------------------------
+
+LONG = 32
+KEYS = {"shared": 1, "per kv_head": HKV}
+GRAINS = [
+    ("shared", "", "select top 2 blocks(4) by max"),
+    ("shared", "", "select top 2 blocks(4) by mean per queries(2)"),
+    ("per kv_head", "", "select top 2 blocks(2) by sum per kv_head per queries(8)"),
+    ("shared", "pool mean", "select top 2 blocks(4) per kv_head"),
+    ("per kv_head", "pool max", "select top 2 blocks(4) per kv_head per queries(8)"),
+    ("shared", "", "select top 3 tokens per kv_head per queries(4)"),
+]
+
+
+@pytest.mark.parametrize("sees", ["causal", "full"])
+@pytest.mark.parametrize(("keys", "pool", "select"), GRAINS)
+def test_scores_of_units_are_counted(keys: str, pool: str, select: str, sees: str) -> None:
+    score = "sum(j) w[t, j] * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])"
+    text = attention(indexer(score, heads="3", dim="4", keys=f"{keys} {pool}"), select, "always last 1")
+    spec = checked(text.replace("causal", sees))
+    assert spec.indexer is not None
+    assert spec.selection is not None
+    block, run = spec.selection.block, spec.selection.queries
+    choosers = HKV if spec.selection.per_kv_head else 1
+    counter, tokens, columns = Counter(3, 4), 0, 0
+    for batch, g, t in itertools.product(range(B), range(choosers), range(0, LONG, run)):
+        seen = [s for s in range(LONG) if s <= t or sees == "full"]
+        blocks = sorted({s // block for s in seen})
+        if pool and sees == "causal":
+            blocks.remove(t // block)
+        columns += len(blocks)
+        tokens += len(seen)
+        for s in blocks if pool else seen:
+            counter.run(spec.indexer.score, {"batch": batch * HKV + g, "t": t, "s": s})
+    reducing = tokens if spec.selection.reduce is not None else 0
+    pooling = B * KEYS[keys] * 4 * {"": 0, "pool mean": LONG + LONG // block, "pool max": LONG}[pool]
+    found = {row.construct: row for row in cost(spec).evaluate(LONG, H, HKV, D, B=B, itemsize=2)}
+    assert found["indexer"].flops == counter.flops + reducing + pooling
+    assert found["select"].flops == 10 * columns
+    assert found["select"].selected == spec.selection.most * block
+    assert found["always"].selected == spec.forced.most(causal=spec.causal) * block
+
+
+def test_the_attentions_own_keys_are_counted_by_query_heads() -> None:
+    score = "sum(j) tanh(q[t, j] . k[s] / sqrt(dim))"
+    spec = checked(attention(own_keys(score, "pool mean"), "select top 2 blocks(4) per kv_head", "always diagonal"))
+    assert spec.indexer is not None
+    counter = Counter(H // HKV, D)
+    for batch, g, t in itertools.product(range(B), range(HKV), range(LONG)):
+        for c in range(t // 4):
+            counter.run(spec.indexer.score, {"batch": batch * HKV + g, "t": t, "s": c})
+    table = cost(spec)
+    (found,) = (row for row in table.evaluate(LONG, H, HKV, D, B=B) if row.construct == "indexer")
+    assert found.flops == counter.flops + B * HKV * D * (LONG + LONG // 4)
+    assert not {SHAPE["J"], SHAPE["dI"]} & {symbol for symbol, _ in table.values}
+
+
+@pytest.mark.parametrize("length", [1, 3, 31, 100])
+@pytest.mark.parametrize(("keys", "pool", "select"), GRAINS)
+def test_no_length_costs_less_than_nothing(keys: str, pool: str, select: str, length: int) -> None:
+    spec = checked(attention(indexer(keys=f"{keys} {pool}"), select, "always last 1", "train indexer with kl"))
+    *rows, total = cost(spec).evaluate(length, H, HKV, D)
+    assert all(figure >= 0 for row in rows for figure in (row.flops, row.bytes, row.memory, row.selected))
+    assert total.selected <= length
+
+
+@pytest.mark.parametrize(("keys", "pool", "select"), GRAINS)
+def test_no_fewer_pairs_are_counted_than_are_attended_to(keys: str, pool: str, select: str) -> None:
+    spec = checked(attention(indexer(keys=f"{keys} {pool}"), select, "always last 1"))
+    assert spec.selection is not None
+    block, run = spec.selection.block, spec.selection.queries
+    attended = 0
+    for t in range(LONG):
+        chosen = min(spec.selection.most, (t - t % run) // block)
+        attended += min(t + 1, chosen * block + t % block + 1)
+    assert attended <= cost(spec).attended(LONG) <= attended + LONG * (block - 1) + LONG * run * block
+
+
+def test_a_sum_over_a_block_widens_what_a_budget_may_be() -> None:
+    budget = "min(max(score[t]) + k_min, k_max)"
+    params = "(k_min = 1, k_max = 1000)"
+    texts = [with_budget(budget, params=params).replace("tokens", unit) for unit in ("tokens", "blocks(8) by sum")]
+    one, eight = (checked(text) for text in texts)
+    assert one.selection is not None
+    assert eight.selection is not None
+    assert (one.selection.most, eight.selection.most) == (5, 33)
+    found = sympy.sympify(budget_formula(eight, parameters(eight)))
+    values: dict[object, object] = {parameters(eight)[name]: value for name, value in eight.params}
+    assert found.subs({**values, sympy.Symbol("J", positive=True, integer=True): 4}) == 33
