@@ -135,7 +135,9 @@ def _compile(
 def _type(module: ModuleType, name: str, dtype: str) -> str:
     if name in _INT32:
         return "*i32"
-    if name in _FLOAT32 or name in _STATE:
+    # Pooled keys are float32, whatever the operands are.
+    pooled = name == "ik_ptr" and "pool" in module.META.get("grain", {})
+    if name in _FLOAT32 or name in _STATE or pooled:
         return "*fp32"
     if name == "word_ptr":
         return _WORD[str(module.WORD).removeprefix("torch.")]
