@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.lsp.document import Document, path_to, typed_nodes, within, word_at
-from gsa_dsl.lsp.words import LOGIT_DOCS, TENSOR_DOCS, clause_docs, function_docs
+from gsa_dsl.lsp.words import CHOICE_DOCS, LOGIT_DOCS, TENSOR_DOCS, clause_docs, function_docs
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.names import INDICES
 from gsa_dsl.sema.typed import CheckedSpec, Typed
@@ -37,7 +37,7 @@ def hover(document: Document, offset: int) -> Hover | None:
         return Hover("\n\n".join([clause_docs(clause), *_costs(document.spec, clause.span)]), clause.span)
     expression = _innermost(document.spec, offset)
     declared = next((param for param in document.tree.params if param.name.id == word), None)
-    said = [*_parameter(document, declared, word), *_function(path, word), *_tensor(path, word)]
+    said = [*_parameter(document, declared, word), *_function(path, word), *_tensor(path, word), *_choice(path, word)]
     if expression is not None:
         said = [_described(document, expression), *said]
     if not said:
@@ -88,6 +88,12 @@ def _tensor(path: list[ast.Node], word: str) -> list[str]:
         return [f"`{word}`: {LOGIT_DOCS[word]}"] if word in LOGIT_DOCS else []
     inside = any(isinstance(node, ast.Index) and node.base.id == word for node in path)
     return [f"`{word}`: {TENSOR_DOCS[word]}"] if inside and word in TENSOR_DOCS else []
+
+
+def _choice(path: list[ast.Node], word: str) -> list[str]:
+    """A word of a choice; a name in its count or its sizes is none."""
+    inside = any(isinstance(node, ast.Select | ast.Always | ast.Setting) for node in path)
+    return [f"`{word}`: {CHOICE_DOCS[word]}"] if inside and word in CHOICE_DOCS else []
 
 
 def _costs(spec: CheckedSpec | None, span: Span) -> list[str]:

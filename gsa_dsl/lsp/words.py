@@ -47,6 +47,19 @@ LOGIT_DOCS: dict[str, str] = {
     "score": TENSOR_DOCS["score"],
 }
 
+CHOICE_DOCS: dict[str, str] = {
+    "tokens": "single keys are chosen",
+    "blocks": "blocks(B): blocks of B keys are chosen, B a power of two",
+    "by": "what a block's score is made of: `max`, `mean` or `sum` of the scores of its tokens that the query sees",
+    "kv_head": "per kv_head: each kv head for itself",
+    "queries": "per queries(R): R queries share the choice of the first of them",
+    "diagonal": "the block that the query lies in; `last 1`",
+    "shared": "keys shared: one set of keys for all heads of the attention",
+    "attention": "keys attention: the attention's own query and key as they are passed; no `heads`, `dim`, `w` or `b`",
+    "pool": "the keys of a block are made one, by their `mean` or elementwise `max`",
+}
+"""What the words of ``select``, ``always`` and an indexer's keys mean."""
+
 
 def function_docs(name: str) -> list[str]:
     """What ``name`` means when called: one sentence for each way to call it, none if it is no function."""

@@ -34,12 +34,12 @@ attention every_clause(k = 2048, low = -0.5, tiny = 1e-6,) extends base {
   without documents  without scale  without logit  without sink  without indexer  without budget  without select
   without always  without train  without require
   indexer {
-    heads 4  dim 64  keys shared
+    heads 4  dim 64  keys per kv_head  pool mean
     score[t, s] = sum(j) sigmoid(w[t, j]) * (q[t, j] . k[s] / sqrt(dim) + b[j])
   }
   budget[t] = clamp(k * ema(var(score[t]), decay = 0.9, init = 2) / max(var(score[t]), tiny), 1, k)
-  select top budget tokens
-  always first 4, last 64
+  select top budget blocks(2 * 32) by max  per kv_head  per queries(k)
+  always first 4, last 64, diagonal
   train indexer with kl(temperature = 0.5)
   bound flops    <= O(L^2 * J * dI)
   bound selected <= k

@@ -212,3 +212,34 @@ def test_a_lost_comment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(format, "_above", lambda row: iter(()))
     with pytest.raises(FormattingError):
         formatted("attention a {\n# important\ncausal }")
+
+
+def test_the_options_of_a_choice_get_one_order() -> None:
+    text = "attention a { select top k blocks( 64 )per queries(2*8) per kv_head by max # of it\n causal }"
+    neat = "attention a {\n  select top k blocks(64) by max per kv_head per queries(2 * 8)  # of it\n  causal\n}\n"
+    assert formatted(text) == neat
+    assert same_tree(read(text), read(neat))
+
+
+def test_comments_go_with_the_options_that_they_are_at() -> None:
+    text = """\
+attention a {
+  select top k blocks(64)
+    # for the tiles
+    per queries(8)  # of eight
+    by mean  # its tokens
+    per kv_head
+}
+"""
+    assert (
+        formatted(text)
+        == """\
+attention a {
+  select top k blocks(64) by mean  # its tokens
+    per kv_head
+    # for the tiles
+    per queries(8)  # of eight
+}
+"""
+    )
+    assert formatted(formatted(text)) == formatted(text)

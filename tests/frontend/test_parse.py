@@ -18,7 +18,55 @@ def test_examples_parse(path: Path) -> None:
 def test_every_clause_has_its_node() -> None:
     spec = read(EVERY_CLAUSE)
     kinds = {type(node) for node in nodes(spec)}
-    assert kinds >= {*ast.Clause.__args__, *ast.Expr.__args__, ast.Param, ast.Setting, ast.Score, ast.Keyword}
+    assert kinds >= {
+        *ast.Clause.__args__,
+        *ast.Expr.__args__,
+        ast.Param,
+        ast.Setting,
+        ast.Score,
+        ast.Keyword,
+        ast.Option,
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "by max per kv_head per queries(128)",
+        "per queries(128) by max per kv_head",
+        "per kv_head per queries(128) by max",
+    ],
+)
+def test_the_options_of_a_choice_stand_in_any_order(options: str) -> None:
+    select = clause(f"select top k blocks(64) {options}")
+    assert isinstance(select, ast.Select)
+    assert select.unit.id == "blocks"
+    assert select.size is not None
+    assert show(select.size) == "64"
+    said = [(option.joint.id, option.choice.id, option.size is not None) for option in select.options]
+    assert said == [("by", "max", False), ("per", "kv_head", False), ("per", "queries", True)]
+
+
+def test_keys_are_those_of_an_owner_or_of_everyone() -> None:
+    indexer = clause("indexer { keys per kv_head  keys shared  keys attention  pool max }")
+    assert isinstance(indexer, ast.Indexer)
+    said = [(line.key.id, line.value, line.per) for line in indexer.settings]
+    assert [(key, value.id, per) for key, value, per in said if isinstance(value, ast.Name)] == [
+        ("keys", "kv_head", True),
+        ("keys", "shared", False),
+        ("keys", "attention", False),
+        ("pool", "max", False),
+    ]
+
+
+def test_a_forced_block_needs_no_count() -> None:
+    always = clause("always first 1, diagonal, last 2")
+    assert isinstance(always, ast.Always)
+    assert [(item.kind.id, item.count is None) for item in always.items] == [
+        ("first", False),
+        ("diagonal", True),
+        ("last", False),
+    ]
 
 
 @pytest.mark.parametrize(

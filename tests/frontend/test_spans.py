@@ -39,7 +39,11 @@ def test_a_nodes_text_reads_as_the_node(text: str) -> None:
             case ast.Param() | ast.Keyword():
                 assert part.split("=")[0].strip() == node.name.id
             case ast.Setting() | ast.AlwaysItem() | ast.Score():
-                assert part.split("[")[0].split()[0] in ("heads", "dim", "keys", "first", "last", "score")
+                words = ("heads", "dim", "keys", "pool", "first", "last", "diagonal", "score")
+                assert part.split("[")[0].split()[0] in words
+            case ast.Option():
+                assert part.split("(")[0].split() == [node.joint.id, node.choice.id]
+                assert part.endswith(")") == (node.size is not None)
             case _ if isinstance(node, ast.Expr):
                 assert show(expression(part)) == show(node)
             case _:

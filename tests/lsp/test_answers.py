@@ -96,6 +96,28 @@ def test_hover_in_a_logit_tells_of_the_attentions_own() -> None:
         assert says in found.markdown
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("blocks", "blocks of B keys"),
+        ("by", "score is made of"),
+        ("kv_head per", "each kv head for itself"),
+        ("queries", "share the choice"),
+        ("diagonal", "the query lies in"),
+        ("attention pool", "the attention's own query and key"),
+        ("dim)", "range `[1, inf)`"),
+    ],
+)
+def test_hover_over_the_words_of_a_choice(word: str, says: str) -> None:
+    own = "indexer { keys attention pool max score[t, s] = sum(j) q[t, j] . k[s] / sqrt(dim) }"
+    text = f"attention a {{ causal {own} select top 3 blocks(64) by max per kv_head per queries(8) always diagonal }}"
+    good = text.replace("by max ", "")
+    text = text if word == "by" else good
+    found = hover(analyse(Source("a.gsa", text)), text.index(word))
+    assert found is not None
+    assert says in found.markdown
+
+
 def test_hover_in_a_wrong_spec_still_knows_the_words() -> None:
     text = "attention a { causal gate output = sigmoid(linear(x)) + lenght per head }"
     found = hover(analyse(Source("a", text)), text.index("moid"))
