@@ -29,14 +29,16 @@ PREPARE_LAUNCH = Launch(8, 1)
 def emit_triton(plan: Plan) -> str:
     """The generated Triton module of ``plan``."""
     made = hooks(plan)
-    text = environment().get_template("module.py.jinja").render(_context(plan) | {"hooks": made, "library": _LIBRARY, "eager": False})
+    context = _context(plan) | {"hooks": made, "library": _LIBRARY, "eager": False}
+    text = environment().get_template("module.py.jinja").render(context)
     # What is called is known once all else is printed.
     return _tidy(text.replace(_LIBRARY, "\n\n\n".join(library.needed(text))))
 
 
 def emit_torch(plan: Plan) -> str:
     """The eager torch module of ``plan``: the same entry point, any device, no Triton."""
-    text = environment().get_template("eager.py.jinja").render(_context(plan) | {"hooks": hooks(plan, TORCH), "eager": True})
+    context = _context(plan) | {"hooks": hooks(plan, TORCH), "eager": True}
+    text = environment().get_template("eager.py.jinja").render(context)
     ast.parse(text)
     return _tidy(text)
 

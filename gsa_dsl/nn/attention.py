@@ -286,11 +286,11 @@ class GSAttention(nn.Module):
         index: dict[str, Tensor] = {name: layer(seen) for name, layer in self.index_proj.items()}
         own = (self.kv_heads,) if self._per_kv_head else ()
         if "q" in index:
-            index["q"] = index["q"].unflatten(-1, (*own, indexer.heads, indexer.dim)).movedim(1, -2)
+            index["q"] = _split(index["q"], *own, indexer.heads, indexer.dim).movedim(1, -2)
         if "k" in index and indexer.keys == "kv_head":
-            index["k"] = index["k"].unflatten(-1, (*own, indexer.dim)).movedim(1, -2)
+            index["k"] = _split(index["k"], *own, indexer.dim).movedim(1, -2)
         if "w" in index:
-            index["w"] = index["w"].unflatten(-1, (*own, indexer.heads)).movedim(1, -1)
+            index["w"] = _split(index["w"], *own, indexer.heads).movedim(1, -1)
         if self.index_bias is not None:
             index["b"] = self.index_bias
         if self.index_rope and self.rope_base is not None:
@@ -325,6 +325,11 @@ class GSAttention(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # A loss with its graph does not travel.
         return {**self.__dict__, "indexer_loss": None}
+
+
+def _split(x: Tensor, *sizes: int) -> Tensor:
+    """The last axis as several."""
+    return x.view(*x.shape[:-1], *sizes)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:
