@@ -29,7 +29,7 @@ PREPARE_LAUNCH = Launch(8, 1)
 def emit_triton(plan: Plan) -> str:
     """The generated Triton module of ``plan``."""
     made = hooks(plan)
-    context = _context(plan) | {"hooks": made, "library": _LIBRARY, "eager": False}
+    context = _context(plan) | {"hooks": made, "library": _LIBRARY}
     text = environment().get_template("module.py.jinja").render(context)
     # What is called is known once all else is printed.
     return _tidy(text.replace(_LIBRARY, "\n\n\n".join(library.needed(text))))
@@ -56,6 +56,7 @@ def _context(plan: Plan) -> dict[str, object]:
     word = "torch.uint8" if plan.config.tile <= 8 else "torch.int16" if plan.config.tile <= 16 else "torch.int32"
     return {
         "plan": plan,
+        "eager": False,
         "config": plan.config,
         "version": __version__,
         "chunk_rows": CHUNK_ROWS,

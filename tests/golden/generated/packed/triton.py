@@ -927,7 +927,8 @@ def score_width(length):
 
 def list_width(length):
     """The most keys a tile of queries can choose together, in whole blocks."""
-    most = min(TILE.value * BUDGET_MOST.value + TILE.value * FIRST.value + LAST.value + TILE.value, length)
+    most = TILE.value * BUDGET_MOST.value + TILE.value * FIRST.value + LAST.value + TILE.value
+    most = min(most, length)
     return triton.cdiv(most, LIST_PAD.value) * LIST_PAD.value
 
 
@@ -1175,7 +1176,8 @@ def stream(query, key, value, z0, selector):
     chunks = selector.chunks()
     # Long rows make for short chunks, and a launch must fill the GPU.
     together = triton.cdiv(STREAM_ROWS, selector.rows)
-    lists = empty_lists(batch, triton.cdiv(min(together * selector.rows, length), TILE.value), length, query.device)
+    tiles = triton.cdiv(min(together * selector.rows, length), TILE.value)
+    lists = empty_lists(selector.batch, tiles, length, query.device)
     for i in range(0, len(chunks), together):
         first = chunks[i][0]
         for start, count in chunks[i : i + together]:
