@@ -110,8 +110,8 @@ class Scope:
     """What the names of an expression stand for. Tensors broadcast against each other; axis 1 is the indexer's j.
 
     ``like`` gives dtype and device. ``leaves``: w, b or a gate's. ``dot``: the products q[t, j] . k[s]. ``statistics``
-    says what a statistic of a row is. ``ema``: the state vector. ``dimensions``: head_dim, heads, kv_heads. ``heads``:
-    how many j.
+    says what a statistic of a row is. ``ema``: the state vector. ``dimensions``: head_dim, heads, kv_heads,
+    group. ``heads``: how many j.
     """
 
     like: Tensor

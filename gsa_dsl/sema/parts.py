@@ -125,7 +125,7 @@ def _no_diagonal(item: ast.AlwaysItem, mistakes: Mistakes) -> None:
         codes.DIAGONAL_OF_TOKENS,
         "'diagonal' without blocks",
         item.span,
-        reason="it is the block that the query lies in, and single tokens are selected",
+        reason="it is the block that the query lies in, and no blocks are selected",
         fix="write 'last 1' for the query's own token",
     )
 

@@ -33,7 +33,9 @@ class Const(Typed):
 
 @dataclass(frozen=True, slots=True)
 class Dimension(Typed):
-    """A number known only when heads and head_dim are: ``name`` is head_dim, heads or kv_heads."""
+    """A number known only when heads and head_dim are: ``name`` is head_dim, heads, kv_heads or group, the query heads
+    of a kv head.
+    """
 
     name: str
 

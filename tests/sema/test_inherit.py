@@ -145,3 +145,33 @@ def test_checking_again_needs_no_base() -> None:
     spec = extended("attention a extends base {}")
     again = check(spec.tree, {"k": 3})
     assert dict(again.params)["k"] == 3
+
+
+BLOCKS = """attention base(k = 3, block = 16) {
+causal
+indexer { keys attention  pool mean  score[t, s] = sum(j) q[t, j] . k[s] }
+select top k blocks(block) per kv_head
+always diagonal
+bound selected <= (k + 1) * block
+}"""
+
+
+def test_choices_of_blocks_are_extended_clause_by_clause() -> None:
+    spec = extended(
+        "attention small(block = 64) extends base { always last 2 bound selected <= 5 * block }", {"base": BLOCKS}
+    )
+    assert spec.selection is not None
+    assert (spec.selection.block, spec.forced.last) == (64, 2)
+    runs = "attention small extends base { select top 1 blocks(block) per kv_head per queries(8) }"
+    assert getattr(extended(runs, {"base": BLOCKS}).selection, "queries", 0) == 8
+
+
+def test_what_blocks_need_cannot_be_left_out() -> None:
+    try:
+        extended("attention small extends base { without always }", {"base": BLOCKS})
+    except SpecError as error:
+        (only,) = error.diagnostics
+        assert only.code == "GSA149"
+        assert [label.text for label in only.labels] == ["inherited here"]
+    else:
+        raise AssertionError("it was accepted")
