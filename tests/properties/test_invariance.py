@@ -115,11 +115,13 @@ def test_lowered_scores_mean_what_the_reference_says(text: str, seed: int) -> No
     plan = lower(spec, SHAPE).score
     if spec.indexer is None or plan is None:
         return
-    heads = spec.indexer.heads
+    heads = plan.heads
+    dimensions = {"head_dim": SHAPE.head_dim, "group": SHAPE.group}
     generator = torch.Generator().manual_seed(seed)
     sizes = {"dot": (1, heads, 2, 5), "w": (1, heads, 2, 1), "b": (1, heads, 1, 1)}
     values = {name: torch.randn(size, generator=generator, dtype=torch.float64) for name, size in sizes.items()}
-    wanted = reference_value(spec.indexer.score, Scope(values["dot"], leaves=values, dot=values["dot"], heads=heads))
+    scope = Scope(values["dot"], leaves=values, dot=values["dot"], dimensions=dimensions, heads=heads)
+    wanted = reference_value(spec.indexer.score, scope)
     spread = {name: value.expand(sizes["dot"]) for name, value in values.items()}
     reduced = {
         f"acc{i}": getattr(evaluate(each.term, spread).value, {"sum": "sum", "max": "amax"}[each.op])(1, keepdim=True)
