@@ -129,13 +129,16 @@ def main(argv: list[str] | None = None) -> int:
         if not compiled.spec.causal or compiled.spec.documents:
             print(f"benchmarks: {path}: the rivals are causal over whole sequences; this spec is not", file=sys.stderr)
             return 2
+        if compiled.spec.logit is not None or compiled.spec.sink is not None:
+            print(f"benchmarks: {path}: the rivals have no logits of their own and no sinks", file=sys.stderr)
+            return 2
         for length in options.lengths:
             _bench(compiled, path, length, options)
     return 0
 
 
 def _bench(compiled: CompiledAttention, path: Path, length: int, options: argparse.Namespace) -> None:
-    wanted = options.overlaps if compiled.meta["index"] is not None else [None]
+    wanted = options.overlaps if compiled.spec.selection is not None else [None]
     for target in wanted:
         inputs = workload(compiled, length, calibrate(compiled, length, target or 0.0))
         actual = overlap_of(compiled, inputs)

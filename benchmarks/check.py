@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
+from torch import Tensor
 
 import gsa_dsl
 from gsa_dsl.compiler import CompiledAttention, Selection
+from gsa_dsl.reference.scores import prepared, unit_scores
+from gsa_dsl.reference.units import at_tokens, seen_units
+from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.inputs import Inputs
 
 
@@ -27,21 +29,26 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
     Raises:
         WrongResult: an output, or a key that was chosen without being among the best, is wrong.
     """
-    eager = gsa_dsl.compile(**{**compiled.recipe, "backend": "torch"}).kernels
-    length = inputs.query.shape[2]
-    at = torch.linspace(0, length - 1, rows, device="cuda").long()
+    eager, spec = gsa_dsl.compile(**{**compiled.recipe, "backend": "torch"}).kernels, compiled.spec
+    length, run = inputs.query.shape[2], spec.selection.queries if spec.selection is not None else 1
     with torch.no_grad():
         out, aux = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)
+        parts = prepared(spec, inputs.query, inputs.key, inputs.index or {})
+        parts = {name: x.double() for name, x in parts.items()}
+        value = inputs.value.double()
+        gates = {gate["target"]: gate for gate in compiled.meta["gates"]}
+        if "value" in gates:
+            value = value * eager.value_gate(_gate(inputs, gates["value"]))
         worst = 0.0
-        for t in sorted(set(at.tolist())):
-            sees = _chosen(compiled, aux.selection, t, length)
-            if aux.selection is not None:
-                _check_choice(eager, inputs, int(aux.budget[0, t]), sees, t)
-            value = inputs.value.double()
-            gates = {gate["target"]: gate for gate in compiled.meta["gates"]}
-            if "value" in gates:
-                value = value * eager.value_gate(_gate(inputs, gates["value"]))
-            want = eager.attend(inputs.query[:, :, t : t + 1].double(), inputs.key.double(), value, sees)[0]
+        for t in sorted({int(x) // run * run for x in torch.linspace(0, length - 1, rows)}):
+            seen = (torch.arange(length, device=inputs.query.device) <= t)[None, None]
+            units = None if aux.selection is None else _chosen(aux.selection, t, length)
+            if units is not None:
+                _check_choice(spec, parts, aux.budget.flatten(0, -2)[:, t], units, seen, t)
+                seen = seen & at_tokens(units, spec.selection.block, length)[:, None]
+            elif spec.forced.first or spec.forced.last:
+                seen = seen & _forced(spec, seen, t)
+            want = eager.attend(inputs.query[:, :, t : t + 1].double(), inputs.key.double(), value, seen)[0]
             if "output" in gates:
                 want = want * eager.output_gate(_gate(inputs, gates["output"])[:, :, t : t + 1])
             error = ((out[:, :, t : t + 1].double() - want).abs().max() / want.abs().max().clamp_min(1e-30)).item()
@@ -52,43 +59,44 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
     return worst
 
 
-def _gate(inputs: Inputs, gate: dict[str, str]) -> torch.Tensor:
+def _gate(inputs: Inputs, gate: dict[str, str]) -> Tensor:
     assert inputs.gates is not None
     z = inputs.gates[gate["name"]].double()
     return z if gate["granularity"] == "element" else z[..., None]
 
 
-def _chosen(compiled: CompiledAttention, selection: Selection | None, t: int, length: int) -> torch.Tensor:
-    """The keys query ``t`` attends to, [1, 1, length] bool."""
-    s = torch.arange(length, device="cuda")
-    spec = compiled.spec
-    if selection is None:
-        sees = s <= t
-        if spec.forced.first or spec.forced.last:
-            sees = sees & ((s < spec.forced.first) | (s > t - spec.forced.last))
-        return sees[None, None]
-    lists = selection.lists
-    tile, r = divmod(t, selection.module.TILE.value)
-    count = int(lists.count[0, tile])
-    bit = (lists.word[0, tile, :count].to(torch.int32) >> r) & 1
-    sees = torch.zeros(length, dtype=torch.bool, device="cuda")
-    sees[lists.pos[0, tile, :count][bit == 1].long()] = True
-    return sees[None, None]
+def _chosen(selection: Selection, t: int, length: int) -> Tensor:
+    """The units that query ``t`` attends to, [choices, units] bool: a row for every kv head that chooses."""
+    lists, module = selection.lists, selection.module
+    tile, r = divmod(t, module.TILE.value)
+    listed = torch.arange(lists.pos.shape[2], device=lists.pos.device) < lists.count[:, tile, None]
+    bit = (lists.word[:, tile].to(torch.int32) >> r) & 1
+    chosen = torch.zeros(lists.pos.shape[0], selection.shape[-1], dtype=torch.int32, device=lists.pos.device)
+    chosen.scatter_add_(1, torch.where(listed, lists.pos[:, tile], 0).long(), torch.where(listed, bit, 0))
+    return chosen > 0
 
 
-def _check_choice(eager: ModuleType, inputs: Inputs, budget: int, sees: torch.Tensor, t: int) -> None:
-    index = inputs.index
-    assert index is not None
-    tensors = [index["q"][:, :, t : t + 1], index["k"][:, : t + 1]]
-    tensors += [index["w"][:, :, t : t + 1]] if "w" in index else []
-    tensors += [index["b"]] if "b" in index else []
-    score = eager.scores(*(x.double() for x in tensors))[0, 0]
-    chosen = sees[0, 0, : t + 1]
-    if int(chosen.sum()) < budget or bool(sees[0, 0, t + 1 :].any()):
-        raise WrongResult(f"query {t} chose {int(chosen.sum())} keys, some later than itself or fewer than {budget}")
-    forced = int(chosen.sum()) - budget
-    if forced or budget == t + 1:
-        return
-    gap = (score[~chosen].max() - score[chosen].min()).item()
-    if not gap <= TIE * score.abs().max().item():
+def _forced(spec: CheckedSpec, seen: Tensor, t: int) -> Tensor:
+    """Which units query ``t`` always attends to, of those it sees, [.., 1, units]; forced ones take no part."""
+    s = torch.arange(seen.shape[-1], device=seen.device)
+    block = spec.selection.block if spec.selection is not None else 1
+    return seen & ((s < spec.forced.first) | (s > t // block - spec.forced.last))
+
+
+def _check_choice(
+    spec: CheckedSpec, parts: dict[str, Tensor], budget: Tensor, units: Tensor, seen: Tensor, t: int
+) -> None:
+    assert spec.selection is not None
+    scores = unit_scores(spec, parts, seen, slice(t, t + 1))[:, 0]
+    columns = seen_units(seen, spec.selection.block)[:, 0]
+    forced = _forced(spec, columns, t)
+    if bool((units & ~columns).any()) or bool((forced & ~units).any()):
+        raise WrongResult(f"query {t} chose what it does not see, or not what it always attends to")
+    candidates = columns & ~forced & scores.isfinite()
+    taken = units & candidates
+    if bool((taken.sum(-1) != budget).any()):
+        raise WrongResult(f"query {t} chose {taken.sum(-1).tolist()} by score, its budget is {budget.tolist()}")
+    left = torch.where(candidates & ~units, scores, -torch.inf).amax(-1)
+    gap = (left - torch.where(taken, scores, torch.inf).amin(-1)).clamp_min(0).max().item()
+    if not gap <= TIE * torch.where(candidates, scores.abs(), 0.0).max().item():
         raise WrongResult(f"query {t} left out a key that scores {gap:.3g} more than one it chose")

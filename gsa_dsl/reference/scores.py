@@ -62,9 +62,13 @@ def key_scores(spec: CheckedSpec, parts: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([_key_scores(spec, parts, rows) for rows in row_blocks(q.shape[0] * q.shape[1], q.shape[2])], 1)
 
 
-def unit_scores(spec: CheckedSpec, parts: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-    """The score of every unit for every query, ``[N, L, C]``; ``tokens [B, L, L]``: those that a query sees."""
-    scores, selection = key_scores(spec, parts), spec.selection
+def unit_scores(spec: CheckedSpec, parts: Mapping[str, Tensor], tokens: Tensor, rows: slice | None = None) -> Tensor:
+    """The score of every unit, ``[N, L, C]``, for every query or those in ``rows``.
+
+    ``tokens [B, L, L]``: those that these queries see.
+    """
+    scores = key_scores(spec, parts) if rows is None else _key_scores(spec, parts, rows)
+    selection = spec.selection
     if selection is None or selection.reduce is None:
         return scores
     visible = tokens.repeat_interleave(scores.shape[0] // tokens.shape[0], 0)

@@ -55,16 +55,22 @@ def workload(
 
 
 def drifting(inputs: Inputs, memory: float) -> Inputs:
-    """``inputs``, drawn without memory, with the indexer's queries and weights made to drift."""
+    """``inputs``, drawn without memory, with what asks for keys made to drift: the indexer's queries and weights.
+
+    Without an indexer's the attention's own queries drift, which choose where a spec compares its own keys.
+    """
     if memory <= 0:
         return inputs
-    moved = {name: x for name, x in inputs.tensors().items() if name in ("index.q", "index.w")}
-    return inputs.replaced(
-        {
-            name: drift(x.float().transpose(2, -1), memory).transpose(2, -1).contiguous().to(x.dtype)
-            for name, x in moved.items()
-        }
-    )
+    asks = ("index.q", "index.w") if inputs.index else ("query",)
+    moved = {name: _drifted(x, name != "index.w", memory) for name, x in inputs.tensors().items() if name in asks}
+    return inputs.replaced(moved)
+
+
+def _drifted(x: Tensor, has_features: bool, memory: float) -> Tensor:
+    """``x`` [.., length, features] or [.., length] with every feature drifting along the sequence."""
+    along = x.float().transpose(-2, -1) if has_features else x.float()
+    moved = drift(along, memory)
+    return (moved.transpose(-2, -1) if has_features else moved).contiguous().to(x.dtype)
 
 
 def _stretched(x: Tensor, length: int) -> Tensor:
