@@ -386,7 +386,7 @@ def attend_fwd_kernel(
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
     if LISTED:
-        slot = tl.program_id(1) * tiles + tile - first_tile
+        slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
         pos_ptr += slot * list_width
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
@@ -478,7 +478,7 @@ def attend_bwd_query_kernel(
     delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
 
     if LISTED:
-        slot = tl.program_id(1) * tiles + tile - first_tile
+        slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
         pos_ptr += slot * list_width
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
@@ -613,7 +613,7 @@ def indexer_loss_kernel(
     w3 = tl.load(iw_ptr + iw_off + 3 * stride_iwj, mask=ti < length, other=0.0).to(tl.float32)[:, None]
 
     if LISTED:
-        slot = tl.program_id(1) * tiles + tile - first_tile
+        slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
         pos_ptr += slot * list_width
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)

@@ -354,7 +354,7 @@ def attend_fwd_kernel(
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
     if LISTED:
-        slot = tl.program_id(1) * tiles + tile - first_tile
+        slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
         pos_ptr += slot * list_width
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
@@ -446,7 +446,7 @@ def attend_bwd_query_kernel(
     delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
 
     if LISTED:
-        slot = tl.program_id(1) * tiles + tile - first_tile
+        slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
         pos_ptr += slot * list_width
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
