@@ -143,7 +143,7 @@ def score_kernel(
     q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
     w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
     first = first_row + tl.program_id(0) * SCORE_ROWS
-    last = first + SCORE_ROWS
+    last = tl.minimum(first + SCORE_ROWS, length)
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
     end = tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last)
     # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.

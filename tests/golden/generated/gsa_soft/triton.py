@@ -171,7 +171,7 @@ def score_kernel(
     b2 = tl.load(ib_ptr + 2).to(tl.float32)
     b3 = tl.load(ib_ptr + 3).to(tl.float32)
     first = first_row + tl.program_id(0) * SCORE_ROWS
-    last = first + SCORE_ROWS
+    last = tl.minimum(first + SCORE_ROWS, length)
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
     end = tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last)
     # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.

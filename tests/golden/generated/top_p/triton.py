@@ -174,7 +174,7 @@ def score_kernel(
     w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
     w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
     first = first_row + tl.program_id(0) * SCORE_ROWS
-    last = first + SCORE_ROWS
+    last = tl.minimum(first + SCORE_ROWS, length)
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
     end = tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last)
     # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.
