@@ -1,0 +1,93 @@
+"""Small specs that together reach every branch of the templates and passes; a mutant is tried on those it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INDEXER = """indexer { heads 2  dim 16  keys shared
+    score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j]) }"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A spec with the heads it is compiled for."""
+
+    name: str
+    text: str
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 16
+    value_dim: int = 16
+
+
+def subject(name: str, body: str, **sizes: int) -> Subject:
+    return Subject(name, f"attention {name} {{\n  {body}\n}}\n", **sizes)
+
+
+# In the order in which they are tried: those that have most of the code, and are quick, come first.
+SUBJECTS = (
+    subject(
+        "adaptive",
+        f"""causal
+  gate value  = tanh(linear(x))           per head
+  gate output = sigmoid(linear(x) + 0.5)  per element
+  {INDEXER}
+  budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
+  select top budget tokens  always first 1, last 3  train indexer with kl""",
+    ),
+    subject("window", "causal  always first 2, last 5  gate key = silu(linear(x)) per shared"),
+    subject(
+        "dense",
+        """causal
+  gate query  = 2 * sigmoid(linear(x))  per head
+  gate output = clamp(linear(x), -1, 1) per shared""",
+        head_dim=24,
+        value_dim=40,
+    ),
+    subject(
+        "levels",
+        f"""full  {INDEXER}
+  budget[t] = min(above(score[t], 0.5) + entropy(score[t]) + abs(max(score[t]) - min(score[t]))
+      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
+    ),
+    subject(
+        "packed",
+        """causal  documents
+  indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
+  select top 5 tokens  always first 1, last 2  train indexer with kl""",
+    ),
+    subject(
+        "mass",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = max(j) q[t, j] . k[s] / dim }
+  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
+    ),
+    subject("sinks", "causal  documents  always first 3  sink"),
+    subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
+    subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
+    subject(
+        "biased",
+        """full
+  logit[t, s] = 5 * tanh(q[t] . k[s] / sqrt(head_dim) / 5) + bias[h, min(abs(distance), 7)] - 0.1 * abs(distance)
+  sink""",
+    ),
+    subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
+    subject(
+        "soft",
+        f"""causal  {INDEXER}
+  select top 7 tokens  always last 2  sink  train indexer with kl
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
+    ),
+    subject(
+        "wide",
+        """full documents
+  indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
+  select top 6 tokens  train indexer with kl(temperature = 0.5)
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
+        heads=2,
+        kv_heads=2,
+        head_dim=24,
+        value_dim=16,
+    ),
+)
