@@ -19,6 +19,7 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.reference.dense import ReferenceResult, all_scores, reference
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.compare import compare_selection
+from gsa_dsl.testing.draws import patterns_for
 from gsa_dsl.testing.inputs import PATTERNS, Inputs, make_inputs
 from gsa_dsl.testing.poison import PoisonedMemory
 from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
@@ -76,14 +77,17 @@ def verify(
     phases: Sequence[str] = PHASES,
     progress: Progress | None = None,
     fail_fast: bool = False,
+    strided: bool = False,
+    catch: bool = False,
 ) -> VerifyReport:
     """Compare ``compiled`` with the reference and report every quantity of every case.
 
     ``shapes`` are (batch, length) pairs; by default one position, short, odd, and beyond the budget where that is
     within reach. Random inputs are tried at each, the other ``patterns`` at one; ``phases`` are those of a call.
     ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU.
-    ``progress`` is told the name of each case; ``fail_fast`` stops after the first that fails. Mistakes are reported,
-    not raised; what the compiled attention itself raises passes through.
+    ``progress`` is told the name of each case; ``fail_fast`` stops after the first that fails. ``strided``
+    lays the operands out in memory back to front. Mistakes are reported, not raised; what the compiled attention itself
+    raises passes through, or with ``catch`` is a failure of the quantity "call".
     """
     on_triton = compiled.backend == "triton"
     dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)
@@ -95,10 +99,15 @@ def verify(
             continue
         if progress is not None:
             progress(str(case))
-        run = _Run(compiled, case, dtype, device, seed)
-        rows += run.own_selection()
-        if case.pattern == "normal" and case.phase == "sparse":
-            rows += run.given_selection()
+        try:
+            run = _Run(compiled, case, dtype, device, seed, strided)
+            rows += run.own_selection()
+            if case.pattern == "normal" and case.phase == "sparse":
+                rows += run.given_selection()
+        except Exception as error:
+            if not catch:
+                raise
+            rows.append(Row(case, "call", math.inf, 0.0, False, f"{type(error).__name__}: {error}"))
         if fail_fast and not all(row.ok for row in rows):
             break
     return VerifyReport(
@@ -172,8 +181,7 @@ def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str])
     busiest = max(shapes, key=lambda shape: shape[1] if shape[1] <= 1024 else -shape[1])
     for batch, length in shapes:
         here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
-        if spec.indexer is None:
-            here = [pattern for pattern in here if pattern in ("normal", "hot_key", "large")]
+        here = [pattern for pattern in here if pattern in patterns_for(spec)]
         for pattern in here:
             yield Case(batch, length, *heads, pattern, "sparse")
             if spec.indexer is not None and pattern in ("normal", "nan"):
@@ -198,9 +206,11 @@ class _Result:
 class _Run:
     """One case: its inputs, the reference's free choice, and the comparisons made of them."""
 
-    def __init__(self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int, strided: bool = False
+    ) -> None:
         self.compiled, self.spec, self.case, self.dtype = compiled, compiled.spec, case, dtype
-        self.inputs = make_inputs(
+        inputs = make_inputs(
             self.spec,
             batch=case.batch,
             length=case.length,
@@ -212,7 +222,8 @@ class _Run:
             device=device,
             seed=seed,
             pattern=case.pattern,
-        ).requires_grad_()
+        )
+        self.inputs = (inputs.strided() if strided else inputs).requires_grad_()
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (case.batch, case.heads, case.length, case.value_dim)
         self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
