@@ -26,15 +26,6 @@ def subject(name: str, body: str, **sizes: int) -> Subject:
 
 # In the order in which they are tried: those that have most of the code, and are quick, come first.
 SUBJECTS = (
-    subject(
-        "adaptive",
-        f"""causal
-  gate value  = tanh(linear(x))           per head
-  gate output = sigmoid(linear(x) + 0.5)  per element
-  {INDEXER}
-  budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
-  select top budget tokens  always first 1, last 3  train indexer with kl""",
-    ),
     subject("window", "causal  always first 2, last 5  gate key = silu(linear(x)) per shared"),
     subject(
         "dense",
@@ -44,12 +35,32 @@ SUBJECTS = (
         head_dim=24,
         value_dim=40,
     ),
+    subject("sinks", "causal  documents  always first 3  sink"),
+    subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
+    subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
+    subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
     subject(
-        "levels",
-        f"""full  {INDEXER}
-  budget[t] = min(above(score[t], 0.5) + entropy(score[t]) + abs(max(score[t]) - min(score[t]))
-      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
-  select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
+        "biased",
+        """full
+  logit[t, s] = 5 * tanh(q[t] . k[s] / sqrt(head_dim) / 5) + bias[h, min(abs(distance), 7)] - 0.1 * abs(distance)
+  sink""",
+    ),
+    subject(
+        "adaptive",
+        f"""causal
+  gate value  = tanh(linear(x))           per head
+  gate output = sigmoid(linear(x) + 0.5)  per element
+  {INDEXER}
+  budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
+  select top budget tokens  always first 1, last 3  train indexer with kl""",
+    ),
+    subject(
+        "zeros",
+        """causal
+  indexer { heads 2  dim 16  keys shared  score[t, s] = max(j) relu(q[t, j] . k[s]) * (q[t, j] . k[s]) }
+  budget[t] = clamp(4 * max(score[t]) / max(score[t]), 0, 6)  select top budget tokens""",
+        heads=2,
+        kv_heads=1,
     ),
     subject(
         "packed",
@@ -58,26 +69,18 @@ SUBJECTS = (
   select top 5 tokens  always first 1, last 2  train indexer with kl""",
     ),
     subject(
-        "mass",
-        """causal
-  indexer { heads 1  dim 16  keys shared  score[t, s] = max(j) q[t, j] . k[s] / dim }
-  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
-    ),
-    subject("sinks", "causal  documents  always first 3  sink"),
-    subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
-    subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
-    subject(
-        "biased",
-        """full
-  logit[t, s] = 5 * tanh(q[t] . k[s] / sqrt(head_dim) / 5) + bias[h, min(abs(distance), 7)] - 0.1 * abs(distance)
-  sink""",
-    ),
-    subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
-    subject(
         "soft",
         f"""causal  {INDEXER}
   select top 7 tokens  always last 2  sink  train indexer with kl
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
+    ),
+    subject(
+        "levels",
+        f"""full  {INDEXER}
+  budget[t] = min(above(score[t], 0.5) + entropy(score[t]) + abs(max(score[t]) - min(score[t]))
+      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
+        heads=2,
     ),
     subject(
         "wide",
@@ -89,5 +92,13 @@ SUBJECTS = (
         kv_heads=2,
         head_dim=24,
         value_dim=16,
+    ),
+    subject(
+        "mass",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
     ),
 )
