@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -40,16 +41,16 @@ def reproduction(failing: Failing, report: VerifyReport) -> str:
         f"def test_{report.name}_agrees_with_the_reference() -> None:",
         "    attention = gsa_dsl.compile(",
         "        SPEC,",
-        *(f"        {name}={value!r}," for name, value in options.items()),
-        *([f"        config={config},"] if config else []),
+        *(f"        {name}={_literal(value)}," for name, value in options.items()),
+        *(["        config=KernelConfig(", *config, "        ),"] if config else []),
         "    )",
         "    report = verify(",
         "        attention,",
         f"        shapes=[({case.batch}, {case.length})],",
-        f"        patterns=[{case.pattern!r}],",
-        f"        phases=[{case.phase!r}],",
+        f"        patterns=[{_literal(case.pattern)}],",
+        f"        phases=[{_literal(case.phase)}],",
         f"        dtype=torch.{failing.dtype},",
-        *([f"        device={failing.device!r},"] if failing.device else []),
+        *([f"        device={_literal(failing.device)},"] if failing.device else []),
         *(["        strided=True,"] if failing.strided else []),
         f"        seed={failing.seed},",
         "    )",
@@ -77,14 +78,17 @@ def _free(path: Path) -> Path:
     return found
 
 
-def _config(config: KernelConfig | None) -> str | None:
-    """The constructor call, without what is as by default."""
+def _config(config: KernelConfig | None) -> list[str]:
+    """The arguments of the constructor, a line each, without what is as by default."""
     if config is None:
-        return None
+        return []
     default = KernelConfig()
     chosen = {field.name: getattr(config, field.name) for field in fields(config)}
-    changed = {name: value for name, value in chosen.items() if value != getattr(default, name)}
-    return f"KernelConfig({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+    return [f"            {name}={value!r}," for name, value in chosen.items() if value != getattr(default, name)]
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _said(row: Row) -> str:

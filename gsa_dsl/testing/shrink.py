@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gsa_dsl.diagnostics.errors import SpecError
-from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.diagnostics.span import Source, Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.format import format_source
 from gsa_dsl.frontend.parser import parse
@@ -17,7 +17,6 @@ from gsa_dsl.testing.failing import Failing
 from gsa_dsl.testing.report import VerifyReport
 from gsa_dsl.testing.specs import load_spec
 
-_LENGTHS = (1, 2, 3, 4, 5, 7, 9, 13, 17, 21, 25, 33, 41, 49, 65, 97, 129, 257)
 _EXPRESSIONS = (ast.Number, ast.Name, ast.Index, ast.Lookup, ast.Call, ast.Reduce, ast.Dot, ast.Unary, ast.Binary)
 
 Progress = Callable[[str], None]
@@ -33,21 +32,27 @@ def shrink(
     report = failing.verify()
     if report.ok:
         raise ValueError(f"{failing.case} does not fail")
-    wanted = _wrong(report)
-    until = time.monotonic() + seconds
+    wanted, until = _wrong(report), time.monotonic() + seconds
     smaller = True
-    while smaller and time.monotonic() < until:
+    while smaller:
         smaller = False
-        for candidate in _candidates(failing):
-            if time.monotonic() >= until:
-                break
-            found = _fails(candidate, wanted)
-            if found is not None:
-                failing, report, smaller = candidate, found, True
+        for ways in (_fewer_clauses, _smaller_cases, _simpler_expressions, _smaller_numbers):
+            while (found := _first(ways(failing), wanted, until)) is not None:
+                (failing, report), smaller = found, True
                 if progress is not None:
                     progress(str(failing.case))
-                break
     return replace(failing, text=format_source(Source("<string>", failing.text))), report
+
+
+def _first(candidates: Iterator[Failing], wanted: set[str], until: float) -> tuple[Failing, VerifyReport] | None:
+    """The first candidate that fails as wanted, with its report; None if none does before time is up."""
+    for candidate in candidates:
+        if time.monotonic() >= until:
+            return None
+        report = _fails(candidate, wanted)
+        if report is not None:
+            return candidate, report
+    return None
 
 
 def _wrong(report: VerifyReport) -> set[str]:
@@ -68,22 +73,14 @@ def _fails(candidate: Failing, wanted: set[str]) -> VerifyReport | None:
     return report if _wrong(report) & wanted else None
 
 
-def _candidates(failing: Failing) -> Iterator[Failing]:
-    """Simpler ones, those first that make the next ones quicker to try."""
-    yield from _smaller_cases(failing)
-    for text in _simpler_texts(failing.text):
-        yield replace(failing, text=text)
-    yield from _shorter(failing)
-
-
 def _smaller_cases(failing: Failing) -> Iterator[Failing]:
     case = failing.case
     if failing.strided:
         yield replace(failing, strided=False)
     if case.batch > 1:
         yield replace(failing, case=replace(case, batch=1))
-    for length in _LENGTHS:
-        if length < case.length:
+    for length in dict.fromkeys((case.length // 4, case.length // 2, case.length * 3 // 4, case.length - 1)):
+        if length >= 1:
             yield replace(failing, case=replace(case, length=length))
     if case.pattern != "normal":
         yield replace(failing, case=replace(case, pattern="normal"))
@@ -96,37 +93,57 @@ def _smaller_cases(failing: Failing) -> Iterator[Failing]:
         yield replace(failing, case=replace(case, head_dim=16, value_dim=min(case.value_dim, 16)))
 
 
-def _shorter(failing: Failing) -> Iterator[Failing]:
-    """One position less: the last step, once nothing else helps."""
-    if failing.case.length > 1:
-        yield replace(failing, case=replace(failing.case, length=failing.case.length - 1))
+def _fewer_clauses(failing: Failing) -> Iterator[Failing]:
+    """Without many clauses, then without each: what chooses keys goes together."""
+    tree = parse(Source("<string>", failing.text))
+    clauses = tree.clauses
+    needed = (ast.Causal, ast.Full)
+    choosing = (ast.Indexer, ast.Budget, ast.Select, ast.Train)
+    groups: list[Sequence[ast.Node]] = [
+        [clause for clause in clauses if not isinstance(clause, needed)],
+        [clause for clause in clauses if not isinstance(clause, (*needed, ast.Always))],
+        [clause for clause in clauses if not isinstance(clause, (*needed, *choosing))],
+        [clause for clause in clauses if isinstance(clause, (*choosing, ast.Logit))],
+        [clause for clause in clauses if isinstance(clause, choosing)],
+        [clause for clause in clauses if isinstance(clause, ast.Gate)],
+        *([clause] for clause in clauses if not isinstance(clause, needed)),
+    ]
+    for group in groups:
+        if group:
+            yield replace(failing, text=_edited(failing.text, {clause.span: "" for clause in group}))
+    counts = {clause.count.span: "3" for clause in clauses if isinstance(clause, ast.Select)}
+    budgets = {clause.span: "" for clause in clauses if isinstance(clause, ast.Budget)}
+    if budgets:
+        yield replace(failing, text=_edited(failing.text, counts | budgets))
+    if tree.params:
+        end = tree.name.span.end
+        yield replace(failing, text=failing.text[:end] + " " + failing.text[failing.text.index("{", end) :])
 
 
-def _simpler_texts(text: str) -> Iterator[str]:
-    """``text`` without a clause, with part of an expression for all of it, with smaller numbers."""
-    tree = parse(Source("<string>", text))
-
-    def without(span: tuple[int, int], instead: str = "") -> str:
-        return text[: span[0]] + instead + text[span[1] :]
-
-    for clause in tree.clauses:
-        yield without((clause.span.start, clause.span.end))
-    budgets = [clause for clause in tree.clauses if isinstance(clause, ast.Budget)]
-    for select in (clause for clause in tree.clauses if isinstance(clause, ast.Select)):
-        for budget in budgets:
-            cut = text[: select.count.span.start] + "3" + text[select.count.span.end :]
-            yield cut.replace(text[budget.span.start : budget.span.end], "")
-    for node in _expressions(tree):
+def _simpler_expressions(failing: Failing) -> Iterator[Failing]:
+    """With part of an expression in place of all of it."""
+    text = failing.text
+    for node in _expressions(parse(Source("<string>", text))):
         for part in _expressions(node):
             if part is not node:
                 inner = text[part.span.start : part.span.end]
-                yield without((node.span.start, node.span.end), inner)
-                yield without((node.span.start, node.span.end), f"({inner})")
-    for match in re.finditer(r"(?<![\w.])\d+(\.\d+)?(?![\w.])", text):
+                yield replace(failing, text=_edited(text, {node.span: inner}))
+                yield replace(failing, text=_edited(text, {node.span: f"({inner})"}))
+
+
+def _smaller_numbers(failing: Failing) -> Iterator[Failing]:
+    for match in re.finditer(r"(?<![\w.])\d+(\.\d+)?(?![\w.])", failing.text):
         value = float(match[0])
         for less in dict.fromkeys((1, int(value) // 2)):
             if 0 < less < value:
-                yield without(match.span(), str(less))
+                yield replace(failing, text=failing.text[: match.start()] + str(less) + failing.text[match.end() :])
+
+
+def _edited(text: str, changes: Mapping[Span, str]) -> str:
+    """``text`` with something else in place of each span."""
+    for span, instead in sorted(changes.items(), key=lambda change: -change[0].start):
+        text = text[: span.start] + instead + text[span.end :]
+    return text
 
 
 def _expressions(node: ast.Node) -> Iterator[ast.Node]:

@@ -24,6 +24,7 @@ from gsa_dsl.testing.inputs import PATTERNS, Inputs, make_inputs
 from gsa_dsl.testing.poison import PoisonedMemory
 from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
 from gsa_dsl.testing.specs import load_spec, most_keys, small_params
+from gsa_dsl.testing.tiles import small_tiles
 from gsa_dsl.testing.tolerance import deviation, score_error
 
 Shape = tuple[int, int]
@@ -32,7 +33,7 @@ Progress = Callable[[str], None]
 
 PHASES = ("sparse", "warmup")
 
-_SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (2, 37), (1, 53))
+_SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (2, 33), (1, 45))
 _LONG: tuple[Shape, ...] = ((2, 1), (2, 37), (1, 129), (2, 300))
 _LONGEST = {"interpret": 128, "torch": 1024, "triton": 8192}  # lengths that a budget may still ask for
 _LOSS_WEIGHT = 1.7  # the cotangent of the indexer's loss
@@ -137,7 +138,8 @@ def verify_spec(
     """Compile a spec for several (heads, kv_heads, head_dim), or with a value_dim too, and :func:`verify` each.
 
     ``params`` default to the spec's own, scaled down so that the shapes exceed the budget (``small_params``);
-    ``config`` is handed to ``gsa_dsl.compile``. Raises SpecError for a wrong spec.
+    ``config`` is handed to ``gsa_dsl.compile``; interpreted kernels get small tiles without one. Raises SpecError for a
+    wrong spec.
     """
     import gsa_dsl
 
@@ -151,7 +153,7 @@ def verify_spec(
             head_dim=head_dim,
             value_dim=value_dim[0] if value_dim else None,
             backend=backend,
-            config=config,
+            config=config or (small_tiles(heads, kv_heads) if backend == "interpret" else None),
             params=params if params is not None else small_params(spec),
         )
         report = verify(compiled, shapes=shapes, seed=seed, dtype=dtype, patterns=patterns, progress=progress)

@@ -6,6 +6,7 @@ Nothing of gsa_dsl may be imported at the top: the process imports it from the c
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -38,17 +39,21 @@ class Trial:
     """A mutant and the specs to try it on, at most ``most`` of those it changes.
 
     ``unchanged`` is the folder of the modules that the compiler generates as it is; without one every spec is tried.
+    ``seconds`` of processor time are all it gets.
     """
 
     mutant: Mutant
     unchanged: str | None = None
     most: int | None = None
+    seconds: int = 400
     subjects: tuple[Subject, ...] = SUBJECTS
 
 
 def run(trial: Trial, answer: Any) -> None:
     """Send the verdict on a trial to the connection ``answer``."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of this process
+    # Processor time, so that a busy machine kills nothing: a loop without end is ended by the system.
+    resource.setrlimit(resource.RLIMIT_CPU, (trial.seconds, trial.seconds))
     with tempfile.TemporaryDirectory(prefix="gsa_mutant_") as folder:
         try:
             _import_copy(trial.mutant, Path(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,9 +38,9 @@ class _Running:
 
 
 def run_trials(
-    trials: Sequence[Trial], *, jobs: int, limit: float = 600.0, done: Callable[[Outcome], None] = lambda outcome: None
+    trials: Sequence[Trial], *, jobs: int, done: Callable[[Outcome], None] = lambda outcome: None
 ) -> list[Outcome]:
-    """Run trials, ``jobs`` at a time, each for ``limit`` seconds at most; ``done`` is told as they end."""
+    """Run trials, ``jobs`` at a time; ``done`` is told as they end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     waiting = list(reversed(trials))
@@ -55,7 +56,7 @@ def run_trials(
             running[ours] = _Running(trial.mutant, process, time.monotonic())
         wait(list(running), timeout=1.0)
         for answer, entry in list(running.items()):
-            verdict = _verdict(answer, entry, limit)
+            verdict = _verdict(answer, entry)
             if verdict is not None:
                 del running[answer]
                 outcomes.append(Outcome(entry.mutant, verdict, time.monotonic() - entry.begun))
@@ -63,19 +64,17 @@ def run_trials(
     return outcomes
 
 
-def _verdict(answer: Connection, entry: _Running, limit: float) -> Verdict | None:
-    """The verdict, once there is one; a process that dies or hangs has shown its fault."""
-    if answer.poll():
-        try:
-            verdict: Verdict = answer.recv()
-        except EOFError:
-            entry.process.join()
-            verdict = Verdict("killed", f"the process died ({entry.process.exitcode})")
-    elif time.monotonic() - entry.begun > limit:
-        entry.process.kill()
-        verdict = Verdict("killed", "time is up")
-    else:
+def _verdict(answer: Connection, entry: _Running) -> Verdict | None:
+    """The verdict, once there is one; a process that dies has shown its fault."""
+    if not answer.poll():
         return None
+    try:
+        verdict: Verdict = answer.recv()
+    except EOFError:
+        entry.process.join()
+        code = -(entry.process.exitcode or 0)
+        ended = code in (signal.SIGXCPU, signal.SIGKILL)
+        verdict = Verdict("killed", "no end" if ended else f"crash ({signal.Signals(code).name if code > 0 else code})")
     entry.process.join()
     answer.close()
     return verdict

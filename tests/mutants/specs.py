@@ -67,12 +67,16 @@ SUBJECTS = (
         """causal  documents
   indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
   select top 5 tokens  always first 1, last 2  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
     ),
     subject(
         "soft",
         f"""causal  {INDEXER}
   select top 7 tokens  always last 2  sink  train indexer with kl
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
+        heads=2,
+        kv_heads=1,
     ),
     subject(
         "levels",
@@ -81,6 +85,7 @@ SUBJECTS = (
       + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
   select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
         heads=2,
+        kv_heads=1,
     ),
     subject(
         "wide",
