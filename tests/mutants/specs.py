@@ -57,7 +57,7 @@ SUBJECTS = (
     subject(
         "zeros",
         """causal
-  indexer { heads 2  dim 16  keys shared  score[t, s] = max(j) relu(q[t, j] . k[s]) * (q[t, j] . k[s]) }
+  indexer { heads 1  dim 4  keys shared  score[t, s] = max(j) relu(q[t, j] . k[s]) * (q[t, j] . k[s]) }
   budget[t] = clamp(4 * max(score[t]) / max(score[t]), 0, 6)  select top budget tokens""",
         heads=2,
         kv_heads=1,

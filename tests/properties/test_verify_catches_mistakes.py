@@ -203,3 +203,27 @@ def test_a_selection_without_a_choice_is_not_mistaken_for_agreement() -> None:
     report = verify(Fake(), shapes=[(1, 4)])
     assert report.notes
     assert "left out" in report.notes[0]
+
+
+RELU = load_spec(
+    """attention rectified { causal
+      indexer { heads 1  dim 8  keys shared  score[t, s] = sum(j) relu(q[t, j] . k[s]) }
+      select top 9 tokens }"""
+)
+
+
+def test_the_order_of_scores_of_zero_counts() -> None:
+    """Keys that differ, and score 0 alike: the earlier ones are to be taken."""
+
+    def later(result: ReferenceResult) -> Tensor:
+        assert result.scores is not None
+        mask = result.selected.clone()
+        for t in range(mask.shape[1]):
+            zeros = (result.scores[0, t, : t + 1] == 0).nonzero().flatten()
+            taken = mask[0, t, zeros]
+            mask[0, t, zeros] = taken.flip(-1)
+        return mask
+
+    assert run(Fake(spec=RELU)).ok
+    (row, *_) = (row for row in run(Fake(mask=later, spec=RELU)).failures if row.quantity == "selection")
+    assert "later of two scores of 0" in row.note
