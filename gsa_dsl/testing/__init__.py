@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gsa_dsl.testing.specs import load_spec as load_spec
     from gsa_dsl.testing.specs import small_params as small_params
     from gsa_dsl.testing.strategies import Shape as Shape
-    from gsa_dsl.testing.strategies import shapes as shapes
-    from gsa_dsl.testing.strategies import specs as specs
     from gsa_dsl.testing.tiles import small_tiles as small_tiles
     from gsa_dsl.testing.variants import Values as Values
     from gsa_dsl.testing.variants import Variant as Variant
@@ -34,7 +32,7 @@ _HOMES = {
     "tiles": ("small_tiles",),
     "verify": ("verify_spec",),
     "variants": ("Values", "Variant", "cases", "given_variant", "values"),
-    "strategies": ("Shape", "shapes", "specs"),
+    "strategies": ("Shape",),
     "specs": ("load_spec", "small_params"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -30,8 +30,9 @@ SUBJECTS = (
     subject(
         "dense",
         """causal
-  gate query  = 2 * sigmoid(linear(x))  per head
-  gate output = clamp(linear(x), -1, 1) per shared""",
+  gate query  = 2 * sigmoid(linear(x)) / (1 + linear(x)^2)  per head
+  gate output = clamp(linear(x), -1, 1)   per shared
+  gate output = 1 + abs(tanh(given(late))) per element""",
         head_dim=24,
         value_dim=40,
     ),
@@ -80,7 +81,7 @@ SUBJECTS = (
     ),
     subject(
         "levels",
-        f"""full  {INDEXER}
+        f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
   budget[t] = min(above(score[t], 0.5) + entropy(score[t]) + abs(max(score[t]) - min(score[t]))
       + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
   select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
