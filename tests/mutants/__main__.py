@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.sheep and (broken := _broken(arguments.jobs)):
             print(*broken, "verification fails without any fault", sep="\n", file=sys.stderr)
             return 1
-        trials = [Trial(mutant, folder, 1 if mutant.name in EQUIVALENT else None) for mutant in mutants]
+        most = arguments.specs
+        trials = [Trial(mutant, folder, 1 if mutant.name in EQUIVALENT else most) for mutant in mutants]
         outcomes = run_trials(trials, jobs=arguments.jobs, done=done)
     summary = Summary(tuple(sorted(outcomes, key=lambda outcome: outcome.mutant)), EQUIVALENT)
     print(json.dumps(summary.data(), indent=2) if arguments.json else summary)
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sheep", action="store_true", help="first try the compiler as it is: what fails then says nothing of faults"
     )
+    parser.add_argument("--specs", type=int, metavar="N", help="try each on N specs at most (default: all it changes)")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser

@@ -39,6 +39,9 @@ SUBJECTS = (
     subject("sinks", "causal  documents  always first 3  sink"),
     subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
     subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
+    subject(
+        "roots", "causal  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) per element"
+    ),
     subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
     subject(
         "biased",
