@@ -104,7 +104,7 @@ def verify(
             run = _Run(compiled, case, dtype, device, seed, strided)
             rows += run.own_selection()
             if case.pattern == "normal" and case.phase == "sparse":
-                rows += run.given_selection()
+                rows += [*run.given_selection(), run.inference()]
         except Exception as error:
             if not catch:
                 raise
@@ -235,6 +235,7 @@ class _Run:
     def own_selection(self) -> list[Row]:
         """The kernel as it is used: its choice held against the reference's, then everything else at its choice."""
         output, aux = self._call()
+        self.trained = output.detach()
         rows = [self._selection_row(aux)] if self._chooses else []
         mask = None
         if self._chooses and aux.selection is not None:
@@ -247,6 +248,14 @@ class _Run:
             return []
         output, aux = self._call(selection=self.free.selected)
         return self._compare(output, aux, self.free.selected, given=True)
+
+    def inference(self) -> Row:
+        """Without gradients the kernels may take another way; the output is that of :meth:`own_selection`."""
+        x = self.inputs
+        with torch.no_grad(), PoisonedMemory():
+            output = self.compiled(x.query, x.key, x.value, **x.keywords(), phase=self.case.phase)
+        off = deviation(output, self.trained.double(), self.trained, self.dtype)
+        return Row(self.case, "output (inference)", off.error, off.allowed, off.ok)
 
     @property
     def _chooses(self) -> bool:

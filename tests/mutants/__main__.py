@@ -21,7 +21,7 @@ from tests.mutants.pool import Outcome, run_trials, unchanged_modules
 from tests.mutants.report import Summary
 from tests.mutants.rules import generated, sample
 from tests.mutants.specs import SUBJECTS
-from tests.mutants.survivors import EQUIVALENT
+from tests.mutants.survivors import EQUIVALENT, MISSED
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         most = arguments.specs
         trials = [Trial(mutant, folder, 1 if mutant.name in EQUIVALENT else most) for mutant in mutants]
         outcomes = run_trials(trials, jobs=arguments.jobs, done=done)
-    summary = Summary(tuple(sorted(outcomes, key=lambda outcome: outcome.mutant)), EQUIVALENT)
+    summary = Summary(tuple(sorted(outcomes, key=lambda outcome: outcome.mutant)), EQUIVALENT, MISSED)
     print(json.dumps(summary.data(), indent=2) if arguments.json else summary)
     return 0 if summary.ok else 1
 

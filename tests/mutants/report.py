@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.mutants.pool import Outcome
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Outcomes beside the table of mutants that are known to be equivalent, reasons by name."""
+    """Outcomes beside the tables of mutants known to be equivalent, and known to be missed: reasons by name."""
 
     outcomes: tuple[Outcome, ...]
     equivalent: Mapping[str, str]
+    known: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, fate: str) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.verdict.fate == fate]
@@ -32,12 +33,17 @@ class Summary:
     def unexplained(self) -> list[Outcome]:
         """Survivors without one, and mutants of code that no spec reaches."""
         lost = [*self.of("survived"), *self.of("not reached")]
-        return [outcome for outcome in lost if outcome.mutant.name not in self.equivalent]
+        return [outcome for outcome in lost if outcome.mutant.name not in {*self.equivalent, *self.known}]
+
+    @property
+    def missed(self) -> list[Outcome]:
+        """Survivors that are faults, and known to survive."""
+        return [outcome for outcome in self.of("survived") if outcome.mutant.name in self.known]
 
     @property
     def stale(self) -> list[Outcome]:
-        """Mutants that the table calls equivalent and that were caught all the same."""
-        return [outcome for outcome in self.killed if outcome.mutant.name in self.equivalent]
+        """Mutants that a table says survive, and that were caught all the same."""
+        return [outcome for outcome in self.killed if outcome.mutant.name in {*self.equivalent, *self.known}]
 
     @property
     def ok(self) -> bool:
@@ -46,8 +52,11 @@ class Summary:
     @property
     def rate(self) -> float:
         """Of the mutants that compile and are not known to be equivalent, the share that was caught."""
-        counted = len(self.killed) + len(self.unexplained)
-        return len(self.killed) / counted if counted else 0.0
+        return len(self.killed) / self.counted if self.counted else 0.0
+
+    @property
+    def counted(self) -> int:
+        return len(self.killed) + len(self.unexplained) + len(self.missed)
 
     def data(self) -> dict[str, object]:
         """All of it for JSON."""
@@ -56,9 +65,10 @@ class Summary:
             "kill_rate": self.rate,
             "killed": len(self.killed),
             "equivalent": len(self.explained),
+            "missed": len(self.missed),
             "not_valid": len(self.of("not valid")),
             "by_quantity": dict(self._by_quantity()),
-            "mutants": [_entry(outcome, self.equivalent) for outcome in self.outcomes],
+            "mutants": [_entry(outcome, {**self.equivalent, **self.known}) for outcome in self.outcomes],
         }
 
     def _by_quantity(self) -> list[tuple[str, int]]:
@@ -71,16 +81,16 @@ class Summary:
             lines += [f"{title}: {outcome.mutant.name}  {outcome.verdict.where}" for outcome in found]
         lines += [f"equivalent: {o.mutant.name}\n    {self.equivalent[o.mutant.name]}" for o in self.explained]
         invalid = len(self.of("not valid"))
-        counted = len(self.killed) + len(self.unexplained)
+        lines += [f"missed: {o.mutant.name}\n    {self.known[o.mutant.name]}" for o in self.missed]
         lines.append(
-            f"{len(self.killed)} of {counted} mutants killed ({self.rate:.1%}); {len(self.explained)} more are "
+            f"{len(self.killed)} of {self.counted} mutants killed ({self.rate:.1%}); {len(self.explained)} more are "
             f"equivalent, {invalid} do not compile"
         )
         return "\n".join(lines)
 
 
-def _entry(outcome: Outcome, equivalent: Mapping[str, str]) -> dict[str, object]:
+def _entry(outcome: Outcome, reasons: Mapping[str, str]) -> dict[str, object]:
     entry: dict[str, object] = {"name": outcome.mutant.name, "file": outcome.mutant.file, "rule": outcome.mutant.rule}
     entry |= {"fate": outcome.verdict.fate, "by": outcome.verdict.by, "where": outcome.verdict.where}
     entry["seconds"] = round(outcome.seconds, 1)
-    return entry | ({"reason": equivalent[outcome.mutant.name]} if outcome.mutant.name in equivalent else {})
+    return entry | ({"reason": reasons[outcome.mutant.name]} if outcome.mutant.name in reasons else {})

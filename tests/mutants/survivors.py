@@ -1,4 +1,9 @@
-"""Mutants that verification cannot tell from the compiler, and why: they compute the same, or what nobody sees."""
+"""Mutants that verification does not catch, and why.
+
+``EQUIVALENT`` ones compute the same, or differ in what nobody sees. ``MISSED`` ones are faults that the default cases do
+not bring out; they count against the kill rate.
+"""
+# ruff: noqa: E501 - a name is a line, as wide as what it changes
 
 from __future__ import annotations
 
@@ -20,4 +25,15 @@ EQUIVALENT: dict[str, str] = {
     'end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
     'templates/kernels/score.py.jinja: < to <=: k = tl.load(ik_ptr + k_off, mask={{ index_mask("(s < length)'
     '[None, :]", "d[:, None]") }}, other=0.0)': _UNSEEN,
+    'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" '
+    "}}": _WALK,
+    "templates/host/attention.py.jinja: drop the last block: together = triton.cdiv(STREAM_ROWS, selector.rows)": "how "
+    "many chunks inference takes at a time is a matter of speed",
+    "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < "
+    "lists.count[:, :, None]": "the entry after a list's last belongs to no query: its word is 0",
+}
+
+MISSED: dict[str, str] = {
+    "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
+    "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
 }

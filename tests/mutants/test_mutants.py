@@ -14,7 +14,7 @@ from tests.mutants.pool import Outcome, run_trials, unchanged_modules
 from tests.mutants.report import Summary
 from tests.mutants.rules import RULES, generated, sample
 from tests.mutants.specs import SUBJECTS
-from tests.mutants.survivors import EQUIVALENT
+from tests.mutants.survivors import EQUIVALENT, MISSED
 
 FILES = sources()
 EVERY = [*named(FILES), *generated(FILES)]
@@ -61,8 +61,8 @@ def test_a_sample_does_not_depend_on_the_rest() -> None:
 
 
 def test_the_table_names_mutants_that_exist_and_says_why() -> None:
-    assert set(EQUIVALENT) <= {mutant.name for mutant in EVERY}
-    assert all(len(reason) > 20 for reason in EQUIVALENT.values())
+    assert {*EQUIVALENT, *MISSED} <= {mutant.name for mutant in EVERY}
+    assert all(len(reason) > 20 for reason in (*EQUIVALENT.values(), *MISSED.values()))
 
 
 @pytest.mark.slow
@@ -95,6 +95,8 @@ def test_a_survivor_without_a_reason_is_a_failure() -> None:
         assert not summary.ok
         assert worse.mutant.name in str(summary)
     assert Summary((*good.outcomes, outcome("x", "survived")), known).rate == 0.5
+    missed = Summary((*good.outcomes, outcome("m", "survived")), known, {"m": "seen by nobody"})
+    assert (missed.ok, missed.rate) == (True, 0.5)
     assert json.loads(json.dumps(good.data()))["killed"] == 1
 
 

@@ -61,6 +61,7 @@ class Fake:
     mask: Callable[[ReferenceResult], Tensor] | None = None
     spec: CheckedSpec = SPEC
     backend: str = "interpret"
+    inferred: float = 1.0  # what a call without gradients is off by
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -88,6 +89,8 @@ class Fake:
         inputs = {"query": query, "key": key, "value": value, **(index or {})}
         result = self.change(result, inputs)
         chosen = Mask(result.selected) if phase == "sparse" else None
+        if not return_aux:
+            return result.output if torch.is_grad_enabled() else self.inferred * result.output
         return result.output, Aux(result.lse, result.budget, result.indexer_loss, result.ema_inputs, chosen)
 
 
@@ -147,6 +150,10 @@ def leak(x: Tensor, by: Tensor, amount: float) -> Tensor:
 )
 def test_a_wrong_result_is_named(change: Change, expected: str) -> None:
     assert expected in blame(run(Fake(change)))
+
+
+def test_inference_is_looked_at_too() -> None:
+    assert blame(run(Fake(inferred=1.0001))) == {"output (inference)"}
 
 
 def worse_key(result: ReferenceResult) -> Tensor:
