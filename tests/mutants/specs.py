@@ -42,6 +42,12 @@ SUBJECTS = (
     subject(
         "roots", "causal  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) per element"
     ),
+    subject(
+        "constants",
+        """causal
+  gate value = linear(x) * (sigmoid(0.3) + sigmoid(-0.3) + tanh(0.4) + softplus(0.3) + exp(0.2) + log(1.5)
+      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)) per element""",
+    ),
     subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
     subject(
         "biased",
@@ -85,7 +91,7 @@ SUBJECTS = (
     subject(
         "levels",
         f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
-  budget[t] = min(above(score[t], 0.5) + entropy(score[t]) + abs(max(score[t]) - min(score[t]))
+  budget[t] = min(above(score[t], 0.5) + 3 * entropy(score[t]) + abs(max(score[t]) - min(score[t]))
       + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
   select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
         heads=2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 _UNSEEN = "every reader of that place has the mask again: what is beyond it never counts"
 _WALK = "the walk has more blocks, and every block masks what a query does not see"
+_BRACKET = "any bracket will do: one that misses is told by its counts, and the whole row is looked through"
 _TARGET = "the attention that the loss is taken to is computed without gradients anyway"
 _LINE = "run(divergence, q.detach(), k.detach(), v.detach(), sees, "
 
@@ -29,6 +30,7 @@ EQUIVALENT: dict[str, str] = {
     "}}": _WALK,
     "templates/host/attention.py.jinja: drop the last block: together = triton.cdiv(STREAM_ROWS, selector.rows)": "how "
     "many chunks inference takes at a time is a matter of speed",
+    "templates/kernels/select.py.jinja: drop + 1: step = (top - bottom) // 256 + 1": _BRACKET,
     "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < "
     "lists.count[:, :, None]": "the entry after a list's last belongs to no query: its word is 0",
 }
