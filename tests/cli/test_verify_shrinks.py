@@ -53,7 +53,8 @@ def test_a_failure_is_shrunk_saved_and_reproduced(gsa: Gsa, tmp_path: Path, monk
     file = tmp_path / "test_gsa_small_reproduction.py"
     with pytest.raises(AssertionError, match="FAILED"):
         runpy.run_path(str(file))["test_gsa_small_agrees_with_the_reference"]()
-    # In another process the templates are right again.
+    # In another process, with a cache of its own, the templates are right again.
+    monkeypatch.setenv("GSA_DSL_CACHE_DIR", str(tmp_path / "another"))
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path), str(file)]
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     assert list(tmp_path.glob("*.tmp")) == []
