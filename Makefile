@@ -6,9 +6,10 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 DEMO   ?=
 PYTEST ?=
+MUTANTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fmt check test golden bench docs clean
+.PHONY: help install demo fmt check test mutants golden bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +35,9 @@ check: $(STAMP) ## lint, formatting and types, changing nothing
 
 test: $(STAMP) ## the whole suite: PYTEST='-k nn' passes options
 	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal $(PYTEST)
+
+mutants: $(STAMP) ## faults in copies of the compiler, and whether verification sees them: MUTANTS='--only select' passes options
+	$(BIN)/python -m tests.mutants --jobs $(JOBS) $(MUTANTS)
 
 golden: $(STAMP) ## rewrite the expected outputs under tests/golden
 	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal --update-goldens tests

@@ -43,6 +43,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """The public name ``name``, imported from the module it lives in and kept for the next time."""
+    if name == "testing":
+        return import_module("gsa_dsl.testing")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'gsa_dsl' has no attribute {name!r}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gsa_dsl.compiler import CompiledAttention
     from gsa_dsl.diagnostics import Source
     from gsa_dsl.ir.plan import Plan
+    from gsa_dsl.options import KernelConfig
     from gsa_dsl.sema.typed import CheckedSpec
 
 _WIDEST_HEAD = 256
@@ -49,9 +50,13 @@ def generated_for(spec: CheckedSpec, arguments: argparse.Namespace) -> str:
 
 
 def compile_for(
-    spec: CheckedSpec, arguments: argparse.Namespace, backend: str, params: Mapping[str, int | float]
+    spec: CheckedSpec,
+    arguments: argparse.Namespace,
+    backend: str,
+    params: Mapping[str, int | float],
+    config: KernelConfig | None = None,
 ) -> CompiledAttention:
-    """``spec`` compiled on ``backend`` with these parameters; raises as :func:`plan_for`."""
+    """``spec`` compiled on ``backend`` with these parameters and tiles; raises as :func:`plan_for`."""
     import gsa_dsl
 
     heads, groups, head_dim, value_dim = shape_of(arguments)
@@ -66,6 +71,7 @@ def compile_for(
             value_dim=value_dim,
             backend=backend,
             params=params,
+            config=config,
             bases=bases_of(source) or None,
         )
     except ValueError as error:

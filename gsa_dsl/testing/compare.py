@@ -94,6 +94,8 @@ def compare_selection(
         whole = alike.whole[:, ::run]
         late = _later_of_equals(taken & whole, left & whole, alike.vectors)
         problems.append(_count(late, "rows took the later of two equal keys"))
+    nothing = row.scores == 0.0  # as relu makes: equal in every precision too, whatever the vectors
+    problems.append(_count(_later_taken(taken & nothing, left & nothing), "rows took the later of two scores of 0"))
     worst = (gap - allowed).flatten().argmax()
     return SelectionReport(
         differing=int((mask ^ chosen).sum()),
@@ -191,6 +193,12 @@ def _later_of_equals(taken: Tensor, left: Tensor, index_keys: Tensor) -> Tensor:
         first_left = first_left.scatter_reduce(1, kinds, torch.where(left[b], place, length), "amin")
         found.append((last_taken > first_left).any(-1))
     return torch.stack(found)
+
+
+def _later_taken(taken: Tensor, left: Tensor) -> Tensor:
+    """Rows, bool ``[B, L]``, in which a key of ``taken`` comes after one of ``left``."""
+    place = torch.arange(taken.shape[-1], device=taken.device)
+    return torch.where(taken, place, -1).amax(-1) > torch.where(left, place, taken.shape[-1]).amin(-1)
 
 
 def _count(wrong: Tensor, what: str) -> str:

@@ -17,7 +17,7 @@ from gsa_dsl.reference.units import seen_units
 from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
 
-PATTERNS = ("normal", "ties", "hot_key", "nan", "constant", "large")
+PATTERNS = ("normal", "ties", "hot_key", "nan", "infinite", "constant", "large", "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ def make_inputs(
     Patterns: ``normal`` draws everything from N(0, 1). ``ties`` takes the indexer's vectors from few small integers, so
     that many scores are equal in every precision; where blocks are selected, whole blocks of keys are alike.
     ``hot_key``: every query wants key 0. ``nan`` poisons one query and two keys of the indexer, if it has any of its
-    own. ``constant``: all scores are equal. ``large``: logits in the hundreds, saturated scores.
+    own; ``infinite`` does so with infinities. ``constant``: all scores are equal. ``large``: logits in the hundreds,
+    saturated scores; ``tiny``: everything nearly 0.
     Documents are of many lengths, some of one position; on ``large`` a sequence is one document.
     The state vector is the mean that the spec would see on these inputs, so that adaptive budgets vary; on ``constant``
     that would be rounding noise, and it keeps its initial values. Raises ValueError for another pattern.
@@ -227,6 +228,9 @@ def _arrange(
     if pattern == "large":
         qkv["query"] *= 16
         qkv["key"] *= 16
+    if pattern == "tiny":
+        for x in qkv.values():
+            x *= 2.0**-12
     if not index:
         return
     q, k = index["q"], index["k"]
@@ -244,12 +248,16 @@ def _arrange(
         q[0][..., length // 2, :] = torch.nan
         k[0][..., length // 3, :] = torch.nan
         k[-1][..., 0, 0] = torch.nan
+    elif pattern == "infinite":
+        q[0][..., length // 2, :] = -torch.inf
+        k[0][..., length // 3, :] = -torch.inf
+        k[-1][..., 0, 0] = torch.inf
     elif pattern == "constant":
         for x in index.values():
             x.fill_(0.5)
-    elif pattern == "large":
+    elif pattern in ("large", "tiny"):
         for x in index.values():
-            x *= 4
+            x *= 4 if pattern == "large" else 2.0**-4  # by powers of two, which keep products exact
 
 
 def _state(spec: CheckedSpec, inputs: Inputs, *, typical: bool) -> Tensor | None:

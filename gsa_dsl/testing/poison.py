@@ -20,8 +20,9 @@ _ALLOCATING: tuple[tuple[Any, str], ...] = (
 class PoisonedMemory:
     """Within this context every ``torch.empty`` of floats holds NaN, also in the backward passes started inside.
 
-    The functions themselves are exchanged: a torch function mode does not reach into a backward pass. Integers are left
-    alone: as positions they would send a kernel out of bounds before anything could be compared.
+    The functions themselves are exchanged: a torch function mode does not reach into a backward pass. Integers hold 1:
+    as positions anything larger would send a kernel out of bounds before anything could be compared, and 0 is too often
+    right.
     """
 
     def __enter__(self) -> None:
@@ -37,9 +38,8 @@ class PoisonedMemory:
 def _poisoned(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def poisoned(*args: Any, **kwargs: Any) -> Tensor:
         result = allocate(*args, **kwargs)
-        if result.is_floating_point():
-            with torch.no_grad():
-                result.fill_(torch.nan)
+        with torch.no_grad():
+            result.fill_(torch.nan if result.is_floating_point() else 1)
         return result
 
     return poisoned

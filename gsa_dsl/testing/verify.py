@@ -19,11 +19,13 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.reference.dense import ReferenceResult, reference
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.compare import compare_selection
+from gsa_dsl.testing.draws import patterns_for
 from gsa_dsl.testing.inputs import PATTERNS, Inputs, make_inputs
 from gsa_dsl.testing.poison import PoisonedMemory
 from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
 from gsa_dsl.testing.scored import alike_units, row_errors
 from gsa_dsl.testing.specs import load_spec, most_keys, small_params
+from gsa_dsl.testing.tiles import small_tiles
 from gsa_dsl.testing.tolerance import deviation
 
 Shape = tuple[int, int]
@@ -32,7 +34,7 @@ Progress = Callable[[str], None]
 
 PHASES = ("sparse", "warmup")
 
-_SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (1, 37), (2, 53))
+_SHORT: tuple[Shape, ...] = ((2, 1), (2, 7), (2, 33), (1, 45))
 _LONG: tuple[Shape, ...] = ((2, 1), (2, 37), (1, 129), (2, 300))
 _LONGEST = {"interpret": 128, "torch": 1024, "triton": 8192}  # lengths that a budget may still ask for
 _LOSS_WEIGHT = 1.7  # the cotangent of the indexer's loss
@@ -76,14 +78,18 @@ def verify(
     patterns: Sequence[str] = PATTERNS,
     phases: Sequence[str] = PHASES,
     progress: Progress | None = None,
+    fail_fast: bool = False,
+    strided: bool = False,
+    catch: bool = False,
 ) -> VerifyReport:
     """Compare ``compiled`` with the reference and report every quantity of every case.
 
     ``shapes`` are (batch, length) pairs; by default one position, short, odd, and beyond the budget where that is
     within reach. Random inputs are tried at each, the other ``patterns`` at one; ``phases`` are those of a call.
     ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU.
-    ``progress`` is told the name of each case. Mistakes are reported, not raised; what the compiled attention itself
-    raises passes through.
+    ``progress`` is told the name of each case; ``fail_fast`` stops after the first that fails. ``strided``
+    lays the operands out in memory back to front. Mistakes are reported, not raised; what the compiled attention itself
+    raises passes through, or with ``catch`` is a failure of the quantity "call".
     """
     on_triton = compiled.backend == "triton"
     dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)
@@ -95,10 +101,17 @@ def verify(
             continue
         if progress is not None:
             progress(str(case))
-        run = _Run(compiled, case, dtype, device, seed)
-        rows += run.own_selection()
-        if case.pattern == "normal" and case.phase == "sparse":
-            rows += run.given_selection()
+        try:
+            run = _Run(compiled, case, dtype, device, seed, strided)
+            rows += run.own_selection()
+            if case.pattern == "normal" and case.phase == "sparse":
+                rows += [*run.given_selection(), run.inference()]
+        except Exception as error:
+            if not catch:
+                raise
+            rows.append(Row(case, "call", math.inf, 0.0, False, f"{type(error).__name__}: {error}"))
+        if fail_fast and not all(row.ok for row in rows):
+            break
     return VerifyReport(
         name=compiled.spec.name,
         backend=compiled.backend,
@@ -126,7 +139,8 @@ def verify_spec(
     """Compile a spec for several (heads, kv_heads, head_dim), or with a value_dim too, and :func:`verify` each.
 
     ``params`` default to the spec's own, scaled down so that the shapes exceed the budget (``small_params``);
-    ``config`` is handed to ``gsa_dsl.compile``. Raises SpecError for a wrong spec.
+    ``config`` is handed to ``gsa_dsl.compile``; interpreted kernels get small tiles without one. Raises SpecError for a
+    wrong spec.
     """
     import gsa_dsl
 
@@ -140,7 +154,7 @@ def verify_spec(
             head_dim=head_dim,
             value_dim=value_dim[0] if value_dim else None,
             backend=backend,
-            config=config,
+            config=config or (small_tiles(heads, kv_heads) if backend == "interpret" else None),
             params=params if params is not None else small_params(spec),
         )
         report = verify(compiled, shapes=shapes, seed=seed, dtype=dtype, patterns=patterns, progress=progress)
@@ -170,10 +184,7 @@ def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str])
     busiest = max(shapes, key=lambda shape: shape[1] if shape[1] <= 1024 else -shape[1])
     for batch, length in shapes:
         here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
-        if spec.indexer is None:
-            here = [pattern for pattern in here if pattern in ("normal", "hot_key", "large")]
-        elif spec.indexer.keys == "attention":
-            here = [pattern for pattern in here if pattern != "nan"]  # it would poison the attention itself
+        here = [pattern for pattern in here if pattern in patterns_for(spec)]
         for pattern in here:
             yield Case(batch, length, *heads, pattern, "sparse")
             if spec.indexer is not None and pattern in ("normal", "nan"):
@@ -198,9 +209,11 @@ class _Result:
 class _Run:
     """One case: its inputs, the reference's free choice, and the comparisons made of them."""
 
-    def __init__(self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int, strided: bool = False
+    ) -> None:
         self.compiled, self.spec, self.case, self.dtype = compiled, compiled.spec, case, dtype
-        self.inputs = make_inputs(
+        inputs = make_inputs(
             self.spec,
             batch=case.batch,
             length=case.length,
@@ -212,7 +225,8 @@ class _Run:
             device=device,
             seed=seed,
             pattern=case.pattern,
-        ).requires_grad_()
+        )
+        self.inputs = (inputs.strided() if strided else inputs).requires_grad_()
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (case.batch, case.heads, case.length, case.value_dim)
         self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
@@ -222,6 +236,7 @@ class _Run:
     def own_selection(self) -> list[Row]:
         """The kernel as it is used: its choice held against the reference's, then everything else at its choice."""
         output, aux = self._call()
+        self.trained = output.detach()
         rows = [self._selection_row(aux)] if self._chooses else []
         mask = None
         if self._chooses and aux.selection is not None:
@@ -234,6 +249,14 @@ class _Run:
             return []
         output, aux = self._call(selection=self.free.selected)
         return self._compare(output, aux, self.free.selected, given=True)
+
+    def inference(self) -> Row:
+        """Without gradients the kernels may take another way; the output is that of :meth:`own_selection`."""
+        x = self.inputs
+        with torch.no_grad(), PoisonedMemory():
+            output = self.compiled(x.query, x.key, x.value, **x.keywords(), phase=self.case.phase)
+        off = deviation(output, self.trained.double(), self.trained, self.dtype)
+        return Row(self.case, "output (inference)", off.error, off.allowed, off.ok)
 
     @property
     def _chooses(self) -> bool:
@@ -318,7 +341,7 @@ class _Run:
         if label in ("d query", "d key"):
             x = self.inputs
             other = x.key if label == "d query" else x.query
-            return _rms(self.cotangent) * _rms(x.value) * _rms(other)
+            return _rms(self.cotangent) * _rms(x.value) * _largest(other)
         if label.startswith("d index."):
             choosing = self.case.kv_heads if self.spec.selection is not None and self.spec.selection.per_kv_head else 1
             rows = 1 if label == "d index.b" else self.case.batch * self.case.length * choosing
@@ -337,6 +360,11 @@ class _Run:
         """The size of the products of a value and the output's gradient, whose mean a logit's gradient subtracts."""
         value = self.inputs.value
         return _rms(self.cotangent) * _rms(value) * math.sqrt(value.shape[-1])
+
+
+def _largest(x: Tensor) -> float:
+    """The root mean square of the largest vector: of terms that cancel, one hot key's are the largest."""
+    return x.detach().double().square().mean(-1).amax().sqrt().item()
 
 
 def _rms(x: Tensor) -> float:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gsa_dsl.cli.verify import print_report
-from gsa_dsl.testing import verify as verification
+from gsa_dsl.testing import campaign
 from gsa_dsl.testing.report import Case, Row, VerifyReport
 from tests.cli.running import Gsa
 
@@ -54,14 +54,14 @@ def test_a_budget_beyond_every_length_is_noted(gsa: Gsa) -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_kernel_that_is_off_fails(gsa: Gsa, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
-    real = verification.verify
+    real = campaign.verify
 
     def off(compiled: object, **options: object) -> VerifyReport:
         report = real(compiled, **options)  # type: ignore[arg-type]
         worse = dataclasses.replace(report.rows[0], error=1.0, ok=False, note="off by one")
         return dataclasses.replace(report, rows=(worse, *report.rows[1:]))
 
-    monkeypatch.setattr(verification, "verify", off)
+    monkeypatch.setattr(campaign, "verify", off)
     ran = gsa("verify", "good.gsa", *QUICK, *(["--json"] if as_json else []))
     assert ran.status == 1
     if as_json:

@@ -61,6 +61,7 @@ class Fake:
     mask: Callable[[ReferenceResult], Tensor] | None = None
     spec: CheckedSpec = SPEC
     backend: str = "interpret"
+    inferred: float = 1.0  # what a call without gradients is off by
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -88,6 +89,8 @@ class Fake:
         inputs = {"query": query, "key": key, "value": value, **(index or {})}
         result = self.change(result, inputs)
         chosen = Mask(result.selected) if phase == "sparse" else None
+        if not return_aux:
+            return result.output if torch.is_grad_enabled() else self.inferred * result.output
         return result.output, Aux(result.lse, result.budget, result.indexer_loss, result.ema_inputs, chosen)
 
 
@@ -149,6 +152,10 @@ def test_a_wrong_result_is_named(change: Change, expected: str) -> None:
     assert expected in blame(run(Fake(change)))
 
 
+def test_inference_is_looked_at_too() -> None:
+    assert blame(run(Fake(inferred=1.0001))) == {"output (inference)"}
+
+
 def worse_key(result: ReferenceResult) -> Tensor:
     """The selection with the best key of the last row, beside the forced ones, exchanged for the worst."""
     assert result.scores is not None
@@ -203,3 +210,27 @@ def test_a_selection_without_a_choice_is_not_mistaken_for_agreement() -> None:
     report = verify(Fake(), shapes=[(1, 4)])
     assert report.notes
     assert "left out" in report.notes[0]
+
+
+RELU = load_spec(
+    """attention rectified { causal
+      indexer { heads 1  dim 8  keys shared  score[t, s] = sum(j) relu(q[t, j] . k[s]) }
+      select top 9 tokens }"""
+)
+
+
+def test_the_order_of_scores_of_zero_counts() -> None:
+    """Keys that differ, and score 0 alike: the earlier ones are to be taken."""
+
+    def later(result: ReferenceResult) -> Tensor:
+        assert result.scores is not None
+        mask = result.selected.clone()
+        for t in range(mask.shape[1]):
+            zeros = (result.scores[0, t, : t + 1] == 0).nonzero().flatten()
+            taken = mask[0, t, zeros]
+            mask[0, t, zeros] = taken.flip(-1)
+        return mask
+
+    assert run(Fake(spec=RELU)).ok
+    (row, *_) = (row for row in run(Fake(mask=later, spec=RELU)).failures if row.quantity == "selection")
+    assert "later of two scores of 0" in row.note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,14 @@ def test_long_rows_are_exact_too(compiled: Compile, monkeypatch: pytest.MonkeyPa
     assert exact.budget is not None
     assert torch.equal(selector.budget[:, first : first + count].long(), exact.budget[:, first : first + count])
     assert torch.equal(chosen, exact.selected[:, first : first + count])
+
+
+@pytest.mark.parametrize("length", [7, 40])
+def test_score_tiles_taller_than_wide_stay_inside_their_rows(compiled: Compile, length: int) -> None:
+    """The last tile of queries may reach past the last block of keys: it must not write into the next query's row."""
+    tall = replace(TILES, score_rows=64, score_keys=16, strip=4)
+    scores = torch.randn((2, length, length), generator=torch.Generator().manual_seed(3))
+    check(compiled(BUDGETS["half"], "interpret", tall), scores)
 
 
 @pytest.mark.parametrize("backend", ["torch", "interpret"])

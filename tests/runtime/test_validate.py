@@ -250,7 +250,7 @@ WRONG: list[tuple[str, dict[str, Any], Change, str]] = [
         "selection dtype",
         META,
         {"selection": zeros(B, L, L)},
-        "selection has dtype torch.float32, expected torch.bool [batch, query, key]",
+        "selection has dtype torch.float32, expected torch.bool [batch, length, length]",
     ),
     (
         "selection shape",

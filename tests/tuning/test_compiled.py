@@ -31,7 +31,7 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backend 'triton' runs in the interpreter, on a machine that says it is an H100; a search is an error."""
     real = compiler.loader.load_module
     monkeypatch.setattr(compiler, "_backend", lambda backend: backend)
-    monkeypatch.setattr(compiler.validate, "_dtype_and_device", lambda backend, query: None)
+    monkeypatch.setattr(compiler.validate, "_dtype_and_device", lambda meta, backend, query: None)
     monkeypatch.setattr(compiler.loader, "load_module", lambda path, *, interpret: real(path, interpret=True))
     monkeypatch.setattr(keys, "machine", lambda device=None: H100)
 

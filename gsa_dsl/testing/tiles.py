@@ -1,0 +1,26 @@
+"""Tile sizes for verification in the interpreter: so small that a few dozen positions cross every kind of boundary."""
+
+from __future__ import annotations
+
+from gsa_dsl.options import KernelConfig
+
+
+def small_tiles(heads: int, kv_heads: int) -> KernelConfig:
+    """Small tiles for these heads: a matrix instruction has at least 16 rows, of 8 queries or more.
+
+    Score tiles are taller than wide, lower than a scan is long, and come in strips of several; a row of 32 keys is
+    long enough for a sampled bracket; blocks of keys, scans and lists end within lengths that are quick to interpret.
+    """
+    group = heads // kv_heads
+    tile = max(8, 16 // (1 << (group - 1).bit_length()))
+    return KernelConfig(
+        tile=tile,
+        block_keys=16,
+        backward_keys=16,
+        score_rows=16,
+        score_keys=8,
+        strip=2,
+        scan_keys=32,
+        list_keys=16,
+        sample=8,
+    )

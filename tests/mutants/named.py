@@ -1,0 +1,158 @@
+"""Mutants written by hand: the mistakes that people make in attention kernels, each by its name."""
+# ruff: noqa: E501 - a fault is a line, as wide as what it changes
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.mutants.mutant import Mutant
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In ``file``, the ``place``-th ``old`` (from 0) becomes ``new``."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    place: int = 0
+
+
+_ATTEND = "templates/kernels/attend.py.jinja"
+_BACK = "templates/kernels/attend_bwd.py.jinja"
+_SELECT = "templates/kernels/select.py.jinja"
+_SCORE = "templates/kernels/score.py.jinja"
+_BLOCKS = "templates/kernels/score_blocks.py.jinja"
+_POOL = "templates/host/pool.py.jinja"
+_LOSS = "templates/kernels/loss.py.jinja"
+_GATE = "templates/kernels/input_gate.py.jinja"
+_HEAD = "templates/kernels/index_grad.py.jinja"
+_INDEX = "templates/macros/index_grad.jinja"
+_COMMON = "templates/macros/common.jinja"
+_LOGIT = "templates/macros/logit.jinja"
+_EAGER = "templates/eager.py.jinja"
+_HOST = "templates/host/attend.py.jinja"
+_CHOOSE = "templates/host/select.py.jinja"
+_DERIVE = "gsa_dsl/passes/derivative.py"
+_CANON = "gsa_dsl/passes/canonicalize.py"
+_LOWER = "gsa_dsl/ir/lower.py"
+
+FAULTS = (
+    Fault("a stale maximum", _ATTEND, "        best = better\n", ""),
+    Fault("the maximum of this block alone", _ATTEND, "tl.maximum(best, tl.max(logits, 1))", "tl.max(logits, 1)"),
+    Fault("the output is not rescaled", _ATTEND, "acc * shrink[:, None] + tl.dot", "acc + tl.dot"),
+    Fault("the normaliser is not rescaled", _ATTEND, "norm * shrink + tl.sum", "norm + tl.sum"),
+    Fault("the output is not normalised", _ATTEND, "acc / tl.where(empty, 1.0, norm)[:, None]", "acc"),
+    Fault("an empty row divides by zero", _ATTEND, "tl.where(empty, 1.0, norm)", "norm"),
+    Fault("the lse in base 2", _ATTEND, "(best + tl.log2(norm)) * LN2", "(best + tl.log2(norm))"),
+    Fault("the mask shifted by one", _COMMON, '" <= " ~ t if plan.causal', '" < " ~ t if plan.causal'),
+    Fault("the mask shifted into the future", _COMMON, '" <= " ~ t if plan.causal', '" <= 1 + " ~ t if plan.causal'),
+    Fault("the last block is skipped", _ATTEND, "for step in range(0, steps):", "for step in range(0, tl.maximum(steps - 1, 1)):"),
+    Fault("the first block is skipped", _BACK, "for step in range(0, steps):", "for step in range(1, steps):"),
+    Fault("every query tile reads the first list", _COMMON, " * tiles + tile - first_tile", " * tiles"),
+    Fault("the list of another sequence", _COMMON, '"batch" }} * tiles + tile', '"0" }} * tiles + tile'),
+    Fault("the bits of the neighbouring query", _ATTEND, "(word[None, :] >> r[:, None])", "(word[None, :] >> (r[:, None] ^ 1))"),
+    Fault("every query of a tile sees the union", _ATTEND, "((word[None, :] >> r[:, None]) & 1) != 0", "((word[None, :] >> r[:, None]) | 1) != 0"),
+    Fault("delta is forgotten", _LOGIT, "ds = (p * (dp - delta[:, None])).to(q.dtype)", "ds = (p * dp).to(q.dtype)"),
+    Fault("delta has the wrong sign", _LOGIT, "p * (dp - delta[:, None])).to", "p * (dp + delta[:, None])).to"),
+    Fault("the scale is dropped from dq", _BACK, '"(dq * SCALE)" if linear', '"(dq)" if linear'),
+    Fault("the scale is dropped from dk of lists", _BACK, 'dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION){{ " * SCALE" if linear }}', "dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION)"),
+    Fault("the scale is dropped from dk of ranges", _BACK, 'tl.store(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "tl.store(dk_ptr + grad_off, dk"),
+    Fault("dk and dv are swapped in lists", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dk_ptr + grad_off, dk,", "tl.atomic_add(dk_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dv_ptr + grad_off, dk,"),
+    Fault("dk and dv are swapped in ranges", _BACK, "tl.store(dv_ptr + grad_off, dv, mask=store)", "tl.store(dv_ptr + grad_off, dk, mask=store)"),
+    Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv,", "tl.store(dv_ptr + grad_off, dv,", ),
+    Fault("one query head of a group alone", _BACK, "(row % GROUP_PAD < GROUP)", "(row % GROUP_PAD < 1)", 1),
+    Fault("the kv head of another group", _ATTEND, "head = kv * GROUP + row % GROUP_PAD", "head = kv + row % GROUP_PAD * KV_HEADS"),
+    Fault("the gate's derivative is forgotten", _BACK, "dz{{ i }} = draw * raw * partial{{ i }}", "dz{{ i }} = draw * raw"),
+    Fault("the gate's derivative is of the gated output", _BACK, "dz{{ i }} = draw * raw * partial{{ i }}", "dz{{ i }} = draw * raw * factor * partial{{ i }}"),
+    Fault("the output gate is not passed through", _BACK, "    draw = draw * factor\n", ""),
+    Fault("the output gate is not applied", _ATTEND, "    out = out * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
+    Fault("a gate's gradient per head is that of its last feature", _GATE, "dz{{ i }} = tl.sum(dout", "dz{{ i }} = tl.max(dout"),
+    Fault("the input gate is not passed through", _GATE, "(dout * factor)", "(dout)"),
+    Fault("the input gate reads another head", _GATE, "head = (tl.program_id(1) % {{ heads }}).to(tl.int64)", "head = (tl.program_id(1) * 0).to(tl.int64)"),
+    Fault("ties go to the larger position", _SELECT, "order = tl.cumsum(tied, 1) + seen[:, None]", "order = tl.sum(tied, 1)[:, None] - tl.cumsum(tied, 1) + 1 + seen[:, None]"),
+    Fault("ties of earlier blocks are forgotten", _SELECT, "        seen += tl.sum(tied, 1)\n", ""),
+    Fault("all of the tied are taken", _SELECT, "((tied == 1) & (order <= ties[:, None]))", "(tied == 1)"),
+    Fault("minus zero is less than zero", "templates/lib/order.py", "    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores\n", ""),
+    Fault("the order of negative scores is reversed", "templates/lib/order.py", "tl.where(bits < 0, ~bits, bits | -2147483648)", "tl.where(bits < 0, bits & 2147483647, bits | -2147483648)"),
+    Fault("a NaN score may be chosen", "templates/lib/order.py", "return tl.where(finite, flipped, 0)", "return flipped"),
+    Fault("forced keys compete", _COMMON, '" & (" ~ s ~ " <= " ~ t ~ " - LAST)"', '""'),
+    Fault("forced keys count against the budget", _SELECT, "    k = tl.minimum(k, total)\n", "    k = tl.maximum(tl.minimum(k, total) - 1, 0)\n"),
+    Fault("the budget is rounded to the nearest", _SELECT, "tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0)", "tl.minimum(tl.floor(wanted + 0.5), BUDGET_MOST * 1.0)"),
+    Fault("the sample variance", _SELECT, "row_var = squares / tl.maximum(row_count, 1.0)", "row_var = squares / tl.maximum(row_count - 1.0, 1.0)"),
+    Fault("statistics see the future", _SELECT, '"<= " ~ own) if plan.causal', '"< length") if plan.causal'),
+    Fault("blocks of a row combine without their distance", _SELECT, " + delta * delta * row_count * count / both", ""),
+    Fault("0 / 0 keeps nothing", _SELECT, "tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)", "tl.where(wanted == wanted, wanted, 0.0)"),
+    Fault("statistics of the whole batch", _SELECT, "rank_ptr += (batch * rows + row) * width", "rank_ptr += row * width"),
+    Fault("the bracket loses what is above it", _SELECT, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
+    Fault("score tiles reach into the next row", _SCORE, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),
+    Fault("whole blocks are taken for seen too early", _SCORE, "tl.minimum(first + 1, length)", "tl.minimum(first + SCORE_ROWS, length)"),
+    Fault("the indexer's loss trains the attention", _LOSS.replace("kernels", "host"), "grad * (dloss / ctx.rows)", "grad * dloss"),
+    Fault("the loss of one head alone", _LOSS, "target += tl.sum", "target = tl.sum"),
+    Fault("the temperature is dropped from the gradient", _LOSS, ", 0.0) * (1.0 / TEMPERATURE)\n        {{ add", ", 0.0)\n        {{ add"),
+    Fault("the target is not averaged over heads", _LOSS, ' * (1.0 / {{ "GROUP" if grain.per_kv_head else "HEADS" }}), (TILE, REPEAT, BACKWARD_KEYS)', ", (TILE, REPEAT, BACKWARD_KEYS)"),
+    Fault("dscore has the wrong sign", _LOSS, "dscore = tl.where(live,", "dscore = -tl.where(live,"),
+    Fault("every head gets the maximum's gradient", _HEAD, " & (taken{{ i }} == 0)", ""),
+    Fault("0 * NaN in the indexer's gradient", _HEAD, '    ik = tl.where(tl.abs(ik.to(tl.float32)) < float("inf"), ik, 0.0)\n', ""),
+    Fault("the indexer's weight gets the bias's gradient", _HEAD, "tl.sum(dw, 1)", "tl.sum(ddot, 1)"),
+    Fault("index heads after the first are forgotten", _INDEX, "diq{{ j }} += diq_j", "diq{{ j }} = diq_j"),
+    Fault("keys of a block at the end of a list are forgotten", _INDEX, 'index_mask("real[:, None]", "di[None, :]")', 'index_mask("(real & (s % 16 != 15))[:, None]", "di[None, :]")'),
+    Fault("the sink is not in the lse", _ATTEND, "norm = tl.full((ROWS,), 1.0, tl.float32)", "norm = tl.full((ROWS,), 0.0, tl.float32)"),
+    Fault("the sink's gradient has the wrong sign", _HOST, "dsink = -torch.where", "dsink = torch.where"),
+    Fault("the first keys lose their far queries", _HOST, "        dk[:, :, :count] += ", "        dk[:, :, :count] += 0 * "),
+    Fault("lists are too narrow", _CHOOSE, "triton.cdiv(most, LIST_PAD.value) * LIST_PAD.value", "max(most // LIST_PAD.value, 1) * LIST_PAD.value"),
+    Fault("a gradient goes to the wrong operand", _HOST, "return dq, dk.to(key.dtype), dv.to(value.dtype)", "return dq, dv.to(key.dtype), dk.to(value.dtype)"),
+    Fault("the scale is dropped", _EAGER, "wide(key)) * SCALE", "wide(key))"),
+    Fault("the mask lets the future in", _EAGER, "visible = s <= t[:, None]", "visible = s <= t[:, None] + 1"),
+    Fault("ties go anywhere", _EAGER, "(tied & (tied.cumsum(-1) <= (k - above.sum(-1))[..., None]))", "(tied & (tied.flip(-1).cumsum(-1).flip(-1) <= (k - above.sum(-1))[..., None]))"),
+    Fault("the indexer's loss reaches the query", _EAGER, "losses.append(run(divergence, q.detach(), k.detach(), v.detach(), sees, {{", "losses.append(run(divergence, q, k, v, sees, {{"),
+    Fault("the output gate is not applied by torch", _EAGER, "    output = output * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
+    Fault("the lse forgets the maximum", _EAGER, "lse = (torch.where(best.isfinite(), best, 0.0) + norm.log())", "lse = norm.log()"),
+    Fault("a query sees all of a block it chose", _ATTEND, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- else %}', "{%- else %}"),
+    Fault("a block of the list begins where the last one did", _ATTEND, "s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT", "s = tl.load(pos_ptr + o // UNIT) * UNIT"),
+    Fault("the walk through a wide block stays at its beginning", _ATTEND, " + step * BLOCK % UNIT + tl.arange(0, BLOCK)", " + tl.arange(0, BLOCK)"),
+    Fault("lists are as long as they have blocks", _COMMON, '{{ " * UNIT" if coarse }}', ""),
+    Fault("every kv head reads the first one's list", _COMMON, '"tl.program_id(1).to(tl.int64)" if grain.per_kv_head', '"batch" if grain.per_kv_head'),
+    Fault("a block's score is made of keys that nobody sees", _BLOCKS, '({{ visible("s[None, :]", "t[:, None]") }}) & (tl.abs', "(s[None, :] < length) & (tl.abs"),
+    Fault("only the last part of a wide block counts", _BLOCKS, "total = tl.maximum(total, tl.max(score, 2))", "total = tl.max(score, 2)"),
+    Fault("a mean over keys that are not there", _BLOCKS, "total / tl.maximum(known, 1).to(tl.float32)", "total / UNIT"),
+    Fault("a query's own block is chosen by its pooled key", _SELECT, "(own if blind else", "(own ~ ' + 1' if blind else"),
+    Fault("the indexer's loss reads pooled keys of the future", _LOGIT, '        score = tl.where(s[None, :] // UNIT < ti[:, None] // UNIT, score, float("nan"))\n', ""),
+    Fault("the pooled key of another block", _LOGIT, '"(s // UNIT)" if grain.pool', '"(s // UNIT // 2)" if grain.pool'),
+    Fault("gradients of pooled keys go to the first block", _INDEX, "(s // UNIT)[:, None]", "(s * 0)[:, None]"),
+    Fault("a short last block is averaged over all of its places", _POOL, ".clamp_max({{ unit }})", ".clamp_min({{ unit }})"),
+    Fault("every query of a run chooses as if it were the first", _SELECT, "    local = local // QUERIES\n", ""),
+    Fault("a run chooses among what its last query sees", _SELECT, "(t // QUERIES * QUERIES) // UNIT", "t // UNIT"),
+    Fault("forced keys of a run are its first query's", _SELECT, "here = row_ok[:, None] & (s[None, :] <= {{ own }}[:, None])", "here = here"),
+    Fault("a kv head's loss is averaged over all heads", _LOSS, '"GROUP" if grain.per_kv_head else "HEADS" }}), (TILE, REPEAT', '"HEADS" }}), (TILE, REPEAT'),
+    Fault("a kv head's loss is taken to the first head's attention", _LOSS, "own_head = tl.program_id(1) % SETS", "own_head = tl.program_id(1) * 0"),
+    Fault("pooled keys are seen whole by torch", _EAGER, "    score = score.masked_fill(torch.arange(score.shape[-1], device=t.device) >= (t // UNIT)[:, None], float(\"nan\"))\n", ""),
+    Fault("sigmoid's derivative without its complement", _DERIVE, 'return (apply("mul", e, apply("sub", ONE, e)),)', "return (e,)"),
+    Fault("the derivative of tanh", _DERIVE, 'apply("sub", ONE, apply("mul", e, e))', 'apply("sub", ONE, e)'),
+    Fault("the chain rule is forgotten", _DERIVE, 'canonicalize(apply("mul", partial, d))', "canonicalize(partial)"),
+    Fault("the product rule loses its second half", _DERIVE, '"mul": lambda e: (e.args[1], e.args[0])', '"mul": lambda e: (e.args[1], ZERO)'),
+    Fault("quotients are differentiated as products", _DERIVE, 'return apply("div", ONE, y), apply("neg", apply("div", e, y))', 'return apply("div", ONE, y), apply("div", e, y)'),
+    Fault("a clamp passes everything on", _DERIVE, '    return apply("where", apply("lt", x, low), d[1], above)', "    return d[0]"),
+    Fault("a neutral element of the wrong operation", _CANON, '("mul", (Const(1.0), x)) | ("mul", (x, Const(1.0)))', '("mul", (Const(1.0), x)) | ("mul", (x, Const(0.5)))'),
+    Fault("a square is folded to its base", _CANON, "for _ in range(int(c) - 1):", "for _ in range(int(c) - 2):"),
+    Fault("division by a constant multiplies", _CANON, 'apply("mul", x, Const(1.0 / c))', 'apply("mul", x, Const(c))'),
+    Fault("a mean over heads is a sum", _LOWER, 'if node.op == "mean" else acc', 'if node.op == "min" else acc'),
+    Fault("several gates of a target are one", _LOWER, 'factor = canonicalize(apply("mul", factor, scalar(gate.body, rename=leaves)))', "factor = canonicalize(scalar(gate.body, rename=leaves))"),
+    Fault("the scale is the head dimension", _LOWER, "1.0 / math.sqrt(shape.head_dim)", "1.0 / shape.head_dim"),
+    Fault("base 2 is forgotten", _LOWER, "scaled(value, 1.0 / math.log(2.0))", "value"),
+)  # fmt: skip
+
+
+def named(files: dict[str, str]) -> list[Mutant]:
+    """The faults as mutants. Raises ValueError for one whose place is no longer in its file."""
+    return [_mutant(fault, files[fault.file]) for fault in FAULTS]
+
+
+def _mutant(fault: Fault, text: str) -> Mutant:
+    start = -1
+    for _ in range(fault.place + 1):
+        start = text.find(fault.old, start + 1)
+        if start < 0:
+            raise ValueError(f"{fault.file} no longer holds what '{fault.what}' changes: {fault.old!r}")
+    return Mutant(fault.file, "named", f"{fault.file}: {fault.what}", start, start + len(fault.old), fault.new)

@@ -1,0 +1,155 @@
+"""Small specs that together reach every branch of the templates and passes; a mutant is tried on those it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INDEXER = """indexer { heads 2  dim 16  keys shared
+    score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j]) }"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A spec with the heads it is compiled for."""
+
+    name: str
+    text: str
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 16
+    value_dim: int = 16
+
+
+def subject(name: str, body: str, **sizes: int) -> Subject:
+    return Subject(name, f"attention {name} {{\n  {body}\n}}\n", **sizes)
+
+
+# In the order in which they are tried: those that have most of the code, and are quick, come first.
+SUBJECTS = (
+    subject("window", "causal  always first 2, last 5  gate key = silu(linear(x)) per shared"),
+    subject(
+        "dense",
+        """causal
+  gate query  = 2 * sigmoid(linear(x)) / (1 + linear(x)^2)  per head
+  gate output = clamp(linear(x), -1, 1)   per shared
+  gate output = 1 + abs(tanh(given(late))) per element""",
+        head_dim=24,
+        value_dim=40,
+    ),
+    subject("sinks", "causal  documents  always first 3  sink"),
+    subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
+    subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
+    subject(
+        "roots", "causal  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) per element"
+    ),
+    subject(
+        "constants",
+        """causal
+  gate value = linear(x) * (sigmoid(0.3) + sigmoid(-0.3) + tanh(0.4) + softplus(0.3) + exp(0.2) + log(1.5)
+      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)) per element""",
+    ),
+    subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
+    subject(
+        "biased",
+        """full
+  logit[t, s] = 5 * tanh(q[t] . k[s] / sqrt(head_dim) / 5) + bias[h, min(abs(distance), 7)] - 0.1 * abs(distance)
+  sink""",
+    ),
+    subject(
+        "adaptive",
+        f"""causal
+  gate value  = tanh(linear(x))           per head
+  gate output = sigmoid(linear(x) + 0.5)  per element
+  {INDEXER}
+  budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
+  select top budget tokens  always first 1, last 3  train indexer with kl""",
+    ),
+    subject(
+        "zeros",
+        """causal
+  indexer { heads 1  dim 4  keys shared  score[t, s] = max(j) relu(q[t, j] . k[s]) * (q[t, j] . k[s]) }
+  budget[t] = clamp(4 * max(score[t]) / max(score[t]), 0, 6)  select top budget tokens""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "packed",
+        """causal  documents
+  indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
+  select top 5 tokens  always first 1, last 2  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "soft",
+        f"""causal  {INDEXER}
+  select top 7 tokens  always last 2  sink  train indexer with kl
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "blocks",
+        f"""causal
+  {INDEXER.replace("keys shared", "keys per kv_head")}
+  select top 2 blocks(8) by max per kv_head  always diagonal  sink  train indexer with kl""",
+    ),
+    subject(
+        "wide_blocks",
+        f"""causal  documents  {INDEXER}
+  select top 1 blocks(16) by mean  always first 1  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "pooled",
+        f"""causal
+  {INDEXER.replace("keys shared", "keys shared  pool mean")}
+  select top 2 blocks(8)  always last 1  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "runs",
+        f"""causal  {INDEXER.replace("b[j]", "1")}
+  select top 2 blocks(4) by sum per queries(4)  always last 2  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "own_keys",
+        """full
+  indexer { keys attention  pool max  score[t, s] = sum(j) q[t, j] . k[s] }
+  select top 2 blocks(4) per kv_head""",
+        heads=4,
+        kv_heads=2,
+    ),
+    subject(
+        "levels",
+        f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
+  budget[t] = min(above(score[t], 0.5) + 3 * entropy(score[t]) + abs(max(score[t]) - min(score[t]))
+      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "wide",
+        """full documents
+  indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
+  select top 6 tokens  train indexer with kl(temperature = 0.5)
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
+        heads=2,
+        kv_heads=2,
+        head_dim=24,
+        value_dim=16,
+    ),
+    subject(
+        "mass",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+)
