@@ -34,9 +34,9 @@ def finding(
 
 
 def respelt(failure: Failure, word: str, diagnostic: Diagnostic) -> Finding:
-    """A diagnosis after which what was found is read as the keyword ``word``."""
+    """A diagnosis after which what was found is read as ``word``, a keyword or one of a fixed vocabulary."""
     end = end_of(failure.found)
-    token = token_at(failure.source.text, KEYWORDS[word], failure.start, end).update(value=word)
+    token = token_at(failure.source.text, KEYWORDS.get(word, "WORD"), failure.start, end).update(value=word)
     return Finding(diagnostic, (token,), end)
 
 

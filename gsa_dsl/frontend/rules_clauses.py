@@ -8,9 +8,9 @@ from gsa_dsl.diagnostics.errors import Diagnostic, Label
 from gsa_dsl.diagnostics.suggest import closest
 from gsa_dsl.frontend.failure import Failure
 from gsa_dsl.frontend.finding import Finding, example, finding, respelt, still_open
-from gsa_dsl.frontend.phrases import described, expectation, listed, quoted
+from gsa_dsl.frontend.phrases import described, expectation, listed, quoted, slot_words
 from gsa_dsl.frontend.recovery import token_at
-from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, ITEMS, SETTINGS
+from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, ITEMS, KEYWORDS, SETTINGS
 
 # A word that begins a clause, not an operand: `gait output`, `budgt[t]`.
 _CLAUSE = re.compile(r"\w+(?:\[|[ \t]*\{|[ \t]+\w|\s*$)")
@@ -170,4 +170,7 @@ def slot(failure: Failure) -> Finding | None:
     if failure.after_operand and failure.begins_operand and not failure.on_new_line:
         return None
     message = f"expected {expectation(failure)}, found {described(failure)}"
+    near = closest(failure.word, slot_words(failure)) if failure.word and not failure.on_new_line else None
+    if near is not None and near not in KEYWORDS:
+        return respelt(failure, near, Diagnostic("GSA014", message, failure.span(), fix=f"did you mean '{near}'?"))
     return finding("GSA014", message, failure.gap(), fix=example(failure))
