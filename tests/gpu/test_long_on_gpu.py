@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("length", [32768 + 37, 131072])
-@pytest.mark.parametrize("name", ["dense", "gated", "sliding_sink", "sparse_only", "gsa"])
+@pytest.mark.parametrize("name", ["dense", "gated", "sliding_sink", "sparse_only", "gsa", "moba", "nsa_select", "msa"])
 def test_rows_agree_with_eager_float64(name: str, length: int) -> None:
     attention = compiled(name, 8, 2, 64)
     inputs = workload(attention, length)

@@ -155,7 +155,9 @@ def repeated(x: Inputs, length: int) -> Inputs:
         if name == "index.b" or name.startswith("extras."):
             longer[name] = tensor.detach().clone()
             continue
-        axis = 1 if name == "index.k" or tensor.dim() == 2 else 2  # a shared gate's has no heads
+        # What has no features ends with the positions: the indexer's weights, gates per head and shared.
+        flat = name == "index.w" or (name.startswith("gates.") and tensor.dim() < 4)
+        axis = tensor.dim() - (1 if flat else 2)
         sizes = [1] * tensor.dim()
         sizes[axis] = length // tensor.shape[axis]
         longer[name] = tensor.detach().repeat(sizes)
