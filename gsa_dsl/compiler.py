@@ -500,10 +500,9 @@ def plan_of(
 
 
 def _check(source: Source, params: Mapping[str, int | float], *, bounds: bool = True) -> CheckedSpec:
-    from gsa_dsl.frontend.parser import parse
-    from gsa_dsl.sema.check import check
+    from gsa_dsl.sema.check import parse_and_check
 
-    return check(parse(source), params, bounds=bounds)
+    return parse_and_check(source, params, bounds=bounds)
 
 
 def _read(spec: str | os.PathLike[str], name: str | None, bases: Mapping[str, str] | None) -> Source:

@@ -24,10 +24,9 @@ _WIDEST_HEAD = 256
 
 def check_source(source: Source, arguments: argparse.Namespace) -> CheckedSpec:
     """The checked spec in ``source`` with the parameters of ``-p``; raises SpecError with every mistake."""
-    from gsa_dsl.frontend.parser import parse
-    from gsa_dsl.sema.check import check
+    from gsa_dsl.sema.check import parse_and_check
 
-    return check(parse(source), dict(arguments.params))
+    return parse_and_check(source, dict(arguments.params))
 
 
 def check_file(arguments: argparse.Namespace) -> CheckedSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gsa_dsl.diagnostics.span import Source, Span
 
@@ -31,10 +32,14 @@ class Diagnostic:
 
 
 class SpecError(Exception):
-    """A spec is wrong. Holds every diagnostic found, in source order; ``str()`` renders them all."""
+    """A spec is wrong. Holds every diagnostic found, in source order; ``str()`` renders them all.
 
-    def __init__(self, source: Source, diagnostics: tuple[Diagnostic, ...]) -> None:
+    ``repaired``: after slips of syntax whose intent is plain, the syntax tree as it was meant.
+    """
+
+    def __init__(self, source: Source, diagnostics: tuple[Diagnostic, ...], repaired: Any = None) -> None:
         self.source = source
+        self.repaired = repaired
         self.diagnostics = tuple(sorted(diagnostics, key=self._place))
         super().__init__(source, diagnostics)
 

@@ -34,7 +34,8 @@ def parse_with_tokens(source: Source) -> tuple[ast.Spec, tuple[Token, ...]]:
     session = _Session(source)
     tree = session.run()
     if session.diagnostics:
-        raise SpecError(source, tuple(session.diagnostics))
+        meant = build(source, tree) if tree is not None and session.whole else None
+        raise SpecError(source, tuple(session.diagnostics), meant)
     assert tree is not None
     return build(source, tree), tuple(session.tokens)
 
@@ -69,6 +70,8 @@ class _Session:
 
     def __init__(self, source: Source) -> None:
         self.diagnostics: list[Diagnostic] = []
+        # Whether every mistake so far was put right, and nothing passed over.
+        self.whole = True
         self._source = source
         self._parser: InteractiveParser = _lark().parse_interactive(source.text)
         self._recovery = Recovery(source.text)
@@ -141,6 +144,7 @@ class _Session:
         if failure.at_end or END in failure.expected:
             return False
         if finding.resume_at is None:
+            self.whole = False
             return self._recovery.resume(self._parser, failure)
         for token in finding.repair:
             self._parser.feed_token(token)
@@ -157,6 +161,7 @@ class _Session:
                 shown = token if len(token) <= _MAX_NUMBER else f"{token[:10]}..."
                 message = f"the number '{shown}' is out of range"
                 fix = "write a smaller number"
+                self.whole = False
                 self.diagnostics.append(Diagnostic("GSA008", message, token_span(token), reason, fix))
 
     def _check_depth(self, tree: Tree[Token]) -> None:
@@ -166,6 +171,7 @@ class _Session:
             depth += 1
             deeper = [child for node in level for child in node.children if isinstance(child, Tree)]
             if depth > MAX_DEPTH:
+                self.whole = False
                 start = level[0].meta.start_pos
                 span = span_at(self._source.text, start, level[0].meta.end_pos)
                 self.diagnostics.append(nested_too_deeply(span, "this expression is"))

@@ -31,17 +31,24 @@ def analyse(source: Source, folder: Path | None = None) -> Document:
     from gsa_dsl.frontend.parser import parse
     from gsa_dsl.sema.check import check
 
-    tree: ast.Spec | None = None
+    slips: tuple[Diagnostic, ...] = ()
     try:
-        tree = parse(source)
+        tree: ast.Spec | None = parse(source)
+    except SpecError as error:
+        slips, tree = error.diagnostics, error.repaired
+    if tree is None:
+        return Document(source, None, None, slips)
+    parsed = None if slips else tree
+    try:
         if folder is not None:
             tree = replace(tree, source=with_bases(source, in_folder(folder), PurePath(source.name).stem))
-        return Document(source, tree, check(tree), ())
+        spec = check(tree)
     except SpecError as error:
         found = error.diagnostics
-        if tree is not None and tree.extends is not None:
+        if tree.extends is not None:
             found = tuple(_here(each, error.source.of(each.span), source, tree.extends) for each in found)
-        return Document(source, tree, None, found)
+        return Document(source, parsed, None, (*slips, *found))
+    return Document(source, parsed, None if slips else spec, slips)
 
 
 def _here(diagnostic: Diagnostic, file: Source, source: Source, extends: ast.Name) -> Diagnostic:

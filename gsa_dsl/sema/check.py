@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.diagnostics.errors import Diagnostic, Label, SpecError
+from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend import ast
+from gsa_dsl.frontend.parser import parse
 from gsa_dsl.sema import boundforms, gating, granularity, indexers, parts, promises, requirements
 from gsa_dsl.sema.budgets import selection
 from gsa_dsl.sema.clauses import agree, gather
@@ -36,6 +38,24 @@ _OF_VALUES = frozenset(
     }
 )
 _NONE: Mapping[str, int | float] = MappingProxyType({})
+
+
+def parse_and_check(source: Source, params: Mapping[str, int | float] = _NONE, *, bounds: bool = True) -> CheckedSpec:
+    """:func:`check` of the syntax tree of ``source``.
+
+    Where all slips of syntax are as good as put right, what else is wrong is told in the same run.
+    """
+    try:
+        tree = parse(source)
+    except SpecError as slips:
+        if slips.repaired is not None:
+            try:
+                check(slips.repaired, params, bounds=bounds)
+            except SpecError as others:
+                if others.source == slips.source:
+                    raise SpecError(source, (*slips.diagnostics, *others.diagnostics)) from None
+        raise
+    return check(tree, params, bounds=bounds)
 
 
 def check(tree: ast.Spec, params: Mapping[str, int | float] = _NONE, *, bounds: bool = True) -> CheckedSpec:

@@ -9,7 +9,7 @@ from gsa_dsl.diagnostics.errors import SpecError
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend import ast
 from gsa_dsl.frontend.library import load
-from gsa_dsl.sema.check import check
+from gsa_dsl.sema.check import check, parse_and_check
 from gsa_dsl.sema.typed import CheckedSpec
 
 Params = Mapping[str, int | float]
@@ -17,11 +17,9 @@ Params = Mapping[str, int | float]
 
 def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None) -> CheckedSpec:
     """Parse and check a spec: a path, or a text that contains a brace. Raises SpecError with every mistake."""
-    from gsa_dsl.frontend.parser import parse
-
     text = os.fspath(path_or_text)
     source = Source("<string>", text) if "{" in text else load(text)
-    return check(parse(source), params or {})
+    return parse_and_check(source, params or {})
 
 
 def most_keys(spec: CheckedSpec) -> int | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from gsa_dsl.diagnostics import Span, SpecError
+from gsa_dsl.diagnostics import Source, Span, SpecError
 from gsa_dsl.diagnostics import semantic_codes as codes
 from gsa_dsl.frontend import ast
-from gsa_dsl.sema.check import check
+from gsa_dsl.lsp.document import analyse
+from gsa_dsl.sema.check import check, parse_and_check
 from gsa_dsl.sema.interval import Interval
 from gsa_dsl.sema.typed import CheckedSpec, Const, Forced
 from tests.sema.specs import EXAMPLES, attention, checked, example, indexer, quoted, refused, with_budget
@@ -284,9 +285,43 @@ def test_a_check_does_not_wait_for_sympy() -> None:
 import sys
 from gsa_dsl.diagnostics import Source
 from gsa_dsl.frontend.parser import parse
-from gsa_dsl.sema.check import check
+from gsa_dsl.lsp.document import analyse
+from gsa_dsl.sema.check import check, parse_and_check
 tree = parse(Source("a.gsa", "attention a { causal bound flops <= O(L^2 * H * D) }"))
 check(tree)
 assert "sympy" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=GSA.parents[1])
+
+
+SLIPS = """attention slips(k = 8, block = 48) {
+  causal
+  gate output = sigmod(linear(x)) per heads
+  indexer { heads 4  dim 64  keys shared  score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s]) }
+  select top k blocks(block) by max
+}"""
+
+
+def test_slips_of_syntax_do_not_hide_what_else_is_wrong() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_and_check(Source("slips.gsa", SLIPS))
+    assert [found.code for found in caught.value.diagnostics] == ["GSA021", "GSA014", "GSA144"]
+    assert [found.fix for found in caught.value.diagnostics][:2] == ["did you mean 'sigmoid'?", "did you mean 'head'?"]
+    in_an_editor = analyse(Source("slips.gsa", SLIPS))
+    assert in_an_editor.diagnostics == (*caught.value.diagnostics[1:2], *caught.value.diagnostics[::2])
+    assert (in_an_editor.tree, in_an_editor.spec) == (None, None)
+
+
+def test_where_the_intent_is_not_plain_only_syntax_is_told() -> None:
+    text = SLIPS.replace("per heads", "per per per (")
+    with pytest.raises(SpecError) as caught:
+        parse_and_check(Source("slips.gsa", text))
+    assert {found.code for found in caught.value.diagnostics} <= {"GSA002", "GSA004", "GSA005", "GSA014", "GSA015"}
+
+
+def test_slips_alone_are_told_alone() -> None:
+    text = SLIPS.replace("sigmod", "sigmoid").replace("48", "32")
+    with pytest.raises(SpecError) as caught:
+        parse_and_check(Source("slips.gsa", text))
+    assert [found.code for found in caught.value.diagnostics] == ["GSA014"]
+    assert parse_and_check(Source("slips.gsa", text.replace("per heads", "per head"))).name == "slips"
