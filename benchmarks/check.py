@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 import gsa_dsl
-from gsa_dsl.compiler import CompiledAttention, Selection
+from gsa_dsl.compiler import CompiledAttention
 from gsa_dsl.reference.scores import prepared, unit_scores
 from gsa_dsl.reference.units import at_tokens, seen_units
+from gsa_dsl.results import Selection
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.inputs import Inputs
 

@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gsa_dsl.compiler import Aux as Aux
     from gsa_dsl.compiler import CompiledAttention as CompiledAttention
     from gsa_dsl.compiler import compile as compile
     from gsa_dsl.diagnostics import Diagnostic as Diagnostic
     from gsa_dsl.diagnostics import SpecError as SpecError
     from gsa_dsl.nn import GSAttention as GSAttention
     from gsa_dsl.nn import indexer_loss as indexer_loss
+    from gsa_dsl.results import Aux as Aux
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Aux": "gsa_dsl.compiler",
+    "Aux": "gsa_dsl.results",
     "CompiledAttention": "gsa_dsl.compiler",
     "Diagnostic": "gsa_dsl.diagnostics",
     "GSAttention": "gsa_dsl.nn",

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
@@ -21,6 +21,7 @@ from gsa_dsl import __version__
 from gsa_dsl.backends import BACKENDS, TUNING
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.frontend.library import among, bare_names, bases_of, load, with_bases
+from gsa_dsl.results import Aux, Selection
 from gsa_dsl.runtime import loader, validate
 
 if TYPE_CHECKING:
@@ -37,54 +38,6 @@ if TYPE_CHECKING:
 WIDEST_HEAD = 256
 
 log = logging.getLogger("gsa_dsl")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The keys each query attended to. Opaque to the caller but for :meth:`mask`; may be passed to a later call."""
-
-    lists: Any
-    length: int
-    module: ModuleType
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of the mask."""
-        meta, sets = self.module.META, self.lists.pos.shape[0]
-        batch = sets // meta["kv_heads"] if meta.get("grain", {}).get("per_kv_head") else sets
-        return validate.choice_shape(meta, batch, self.length)[0]
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.lists.pos.device
-        return device
-
-    def mask(self) -> torch.Tensor:
-        """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures.
-
-        Where the spec selects blocks, of blocks: [batch, query, block]; per kv head, [batch, kv_heads, query, ...].
-        """
-        mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
-        return mask.view(self.shape)
-
-
-@dataclass(frozen=True)
-class Aux:
-    """What a call returns beside the output.
-
-    lse: [batch, heads, length] float32, natural logarithm of the softmax normaliser over the attended keys
-        (float64 for float64 operands, as the loss).
-    budget: [batch, length] int32, keys chosen per query beside the forced ones; None without an indexer or in warm-up.
-    indexer_loss: 0-d float32, mean over queries of the KL; None unless the spec says ``train indexer with kl``.
-    ema_inputs: [emas] float32, this call's mean of each ``ema(...)``; None where the spec has none.
-    selection: the chosen keys; None when every visible key was attended to.
-    """
-
-    lse: torch.Tensor
-    budget: torch.Tensor | None
-    indexer_loss: torch.Tensor | None
-    ema_inputs: torch.Tensor | None
-    selection: Selection | None
 
 
 class CompiledAttention:

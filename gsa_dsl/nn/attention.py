@@ -16,7 +16,8 @@ from gsa_dsl.nn.rotary import rotate
 from gsa_dsl.runtime import validate
 
 if TYPE_CHECKING:
-    from gsa_dsl.compiler import Aux, CompiledAttention
+    from gsa_dsl.compiler import CompiledAttention
+    from gsa_dsl.results import Aux
     from gsa_dsl.sema.typed import GateSpec, IndexerSpec
 
 

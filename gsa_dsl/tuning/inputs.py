@@ -12,7 +12,8 @@ from torch import Tensor
 from gsa_dsl.testing.inputs import Inputs, make_inputs
 
 if TYPE_CHECKING:
-    from gsa_dsl.compiler import CompiledAttention, Selection
+    from gsa_dsl.compiler import CompiledAttention
+    from gsa_dsl.results import Selection
 
 _PROBE = 13  # a length that no other size of a tensor is taken for
 _STEADIEST = 24.0  # log2 of the longest memory, in tokens
