@@ -117,7 +117,7 @@ FAULTS = (
     Fault("a block's score is made of keys that nobody sees", _BLOCKS, '({{ visible("s[None, :]", "t[:, None]") }}) & (tl.abs', "(s[None, :] < length) & (tl.abs"),
     Fault("only the last part of a wide block counts", _BLOCKS, "total = tl.maximum(total, tl.max(score, 2))", "total = tl.max(score, 2)"),
     Fault("a mean over keys that are not there", _BLOCKS, "total / tl.maximum(known, 1).to(tl.float32)", "total / UNIT"),
-    Fault("a query's own block is chosen by its pooled key", _SELECT, "(own if blind else", "(own ~ ' + 1' if blind else"),
+    Fault("statistics count a query's own block by its pooled key", _SELECT, '("< " ~ own if blind', '("<= " ~ own if blind'),
     Fault("the indexer's loss reads pooled keys of the future", _LOGIT, '        score = tl.where(s[None, :] // UNIT < ti[:, None] // UNIT, score, float("nan"))\n', ""),
     Fault("the pooled key of another block", _LOGIT, '"(s // UNIT)" if grain.pool', '"(s // UNIT // 2)" if grain.pool'),
     Fault("gradients of pooled keys go to the first block", _INDEX, "(s // UNIT)[:, None]", "(s * 0)[:, None]"),

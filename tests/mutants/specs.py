@@ -92,12 +92,12 @@ SUBJECTS = (
         "blocks",
         f"""causal
   {INDEXER.replace("keys shared", "keys per kv_head")}
-  select top 2 blocks(8) by max per kv_head  always diagonal  sink  train indexer with kl""",
+  select top 1 blocks(16) by max per kv_head  always diagonal  sink  train indexer with kl""",
     ),
     subject(
         "wide_blocks",
         f"""causal  documents  {INDEXER}
-  select top 1 blocks(16) by mean  always first 1  train indexer with kl""",
+  select top 1 blocks(32) by mean  always first 1  train indexer with kl""",
         heads=2,
         kv_heads=1,
     ),
@@ -105,14 +105,15 @@ SUBJECTS = (
         "pooled",
         f"""causal
   {INDEXER.replace("keys shared", "keys shared  pool mean")}
-  select top 2 blocks(8)  always last 1  train indexer with kl""",
+  budget[t] = clamp(0.6 * count(score[t]), 1, 6)
+  select top budget blocks(4)  always last 1  train indexer with kl""",
         heads=2,
         kv_heads=1,
     ),
     subject(
         "runs",
         f"""causal  {INDEXER.replace("b[j]", "1")}
-  select top 2 blocks(4) by sum per queries(4)  always last 2  train indexer with kl""",
+  select top 2 blocks(4) by sum per queries(8)  always last 2  train indexer with kl""",
         heads=2,
         kv_heads=1,
     ),
