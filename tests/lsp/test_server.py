@@ -15,7 +15,7 @@ from tests.lsp.editor import Editor
 
 pytest.importorskip("pygls")
 
-URI = "file:///work/spec%20one.gsa"
+URI = "file:///specs/spec%20one.gsa"
 GOOD = """\
 attention a(k = 64) {  # é🙂
   causal
