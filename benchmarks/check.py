@@ -9,6 +9,7 @@ import gsa_dsl
 from gsa_dsl.compiler import CompiledAttention
 from gsa_dsl.reference.scores import prepared, unit_scores
 from gsa_dsl.reference.units import at_tokens, seen_units
+from gsa_dsl.reference.visible import forced_units
 from gsa_dsl.results import Selection
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.inputs import Inputs
@@ -48,7 +49,7 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
                 _check_choice(spec, parts, aux.budget.flatten(0, -2)[:, t], units, seen, t)
                 seen = seen & at_tokens(units, spec.selection.block, length)[:, None]
             elif spec.forced.first or spec.forced.last:
-                seen = seen & _forced(spec, seen, t)
+                seen = forced_units(spec, seen, t)
             want = eager.attend(inputs.query[:, :, t : t + 1].double(), inputs.key.double(), value, seen)[0]
             if "output" in gates:
                 want = want * eager.output_gate(_gate(inputs, gates["output"])[:, :, t : t + 1])
@@ -77,20 +78,13 @@ def _chosen(selection: Selection, t: int, length: int) -> Tensor:
     return chosen > 0
 
 
-def _forced(spec: CheckedSpec, seen: Tensor, t: int) -> Tensor:
-    """Which units query ``t`` always attends to, of those it sees, [.., 1, units]; forced ones take no part."""
-    s = torch.arange(seen.shape[-1], device=seen.device)
-    block = spec.selection.block if spec.selection is not None else 1
-    return seen & ((s < spec.forced.first) | (s > t // block - spec.forced.last))
-
-
 def _check_choice(
     spec: CheckedSpec, parts: dict[str, Tensor], budget: Tensor, units: Tensor, seen: Tensor, t: int
 ) -> None:
     assert spec.selection is not None
     scores = unit_scores(spec, parts, seen, slice(t, t + 1))[:, 0]
-    columns = seen_units(seen, spec.selection.block)[:, 0]
-    forced = _forced(spec, columns, t)
+    columns = seen_units(seen, spec.selection.block)
+    forced, columns = forced_units(spec, columns, t)[:, 0], columns[:, 0]
     if bool((units & ~columns).any()) or bool((forced & ~units).any()):
         raise WrongResult(f"query {t} chose what it does not see, or not what it always attends to")
     candidates = columns & ~forced & scores.isfinite()

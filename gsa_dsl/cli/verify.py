@@ -109,14 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from gsa_dsl.testing.campaign import Campaign
-    from gsa_dsl.testing.tiles import small_tiles
+    from gsa_dsl.testing.tiles import tiles_for
 
     backend = arguments.backend or ("triton" if torch.cuda.is_available() else "interpret")
     _refuse_dtype(backend, arguments.dtype)
     _refuse_device(backend, arguments.device)
     params = _params(spec, arguments)
     heads, groups, _, _ = shape_of(arguments)
-    config = small_tiles(heads, groups) if backend == "interpret" else None
+    config = tiles_for(backend, heads, groups)
     campaign = Campaign(
         compile_for(spec, arguments, backend, params, config),
         params,

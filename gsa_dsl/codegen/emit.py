@@ -11,7 +11,7 @@ from gsa_dsl.codegen.hooks import hooks
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
-from gsa_dsl.ir.plan import Plan, ScorePlan
+from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
 from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, Launch
 from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
@@ -224,11 +224,8 @@ def _index(plan: Plan, score: ScorePlan) -> dict[str, object]:
 
 def _grain(plan: Plan) -> dict[str, object]:
     """How fine choices are, where that is not a set of tokens a query."""
-    grain = plan.grain
-    said = {"block": grain.block, "per_kv_head": grain.per_kv_head, "queries": grain.queries, "keys": grain.keys}
-    said |= {"pool": grain.pool}
-    plain = {"block": 1, "per_kv_head": False, "queries": 1, "keys": "shared", "pool": None}
-    return {name: value for name, value in said.items() if value != plain[name]}
+    names = ("block", "per_kv_head", "queries", "keys", "pool")
+    return {name: value for name in names if (value := getattr(plan.grain, name)) != getattr(Grain(), name)}
 
 
 def _shapes(plan: Plan) -> dict[str, list[int]]:

@@ -33,10 +33,10 @@ def finding(
     return Finding(Diagnostic(code, message, span, reason, fix, tuple(labels)))
 
 
-def respelt(failure: Failure, word: str, diagnostic: Diagnostic) -> Finding:
-    """A diagnosis after which what was found is read as ``word``, a keyword or one of a fixed vocabulary."""
+def respelt(failure: Failure, word: str, diagnostic: Diagnostic, terminal: str | None = None) -> Finding:
+    """A diagnosis after which what was found is read as ``word``: the keyword, or a word of ``terminal``."""
     end = end_of(failure.found)
-    token = token_at(failure.source.text, KEYWORDS.get(word, "WORD"), failure.start, end).update(value=word)
+    token = token_at(failure.source.text, terminal or KEYWORDS[word], failure.start, end).update(value=word)
     return Finding(diagnostic, (token,), end)
 
 

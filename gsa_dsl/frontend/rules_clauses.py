@@ -10,7 +10,7 @@ from gsa_dsl.frontend.failure import Failure
 from gsa_dsl.frontend.finding import Finding, example, finding, respelt, still_open
 from gsa_dsl.frontend.phrases import described, expectation, listed, quoted, slot_words
 from gsa_dsl.frontend.recovery import token_at
-from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, ITEMS, KEYWORDS, SETTINGS
+from gsa_dsl.frontend.words import BRACKETS, CLAUSES, FORMS, INDEX_VARIABLES, ITEMS, SETTINGS
 
 # A word that begins a clause, not an operand: `gait output`, `budgt[t]`.
 _CLAUSE = re.compile(r"\w+(?:\[|[ \t]*\{|[ \t]+\w|\s*$)")
@@ -171,6 +171,7 @@ def slot(failure: Failure) -> Finding | None:
         return None
     message = f"expected {expectation(failure)}, found {described(failure)}"
     near = closest(failure.word, slot_words(failure)) if failure.word and not failure.on_new_line else None
-    if near is not None and near not in KEYWORDS:
-        return respelt(failure, near, Diagnostic("GSA014", message, failure.span(), fix=f"did you mean '{near}'?"))
+    if near is not None:
+        diagnostic = Diagnostic("GSA014", message, failure.span(), fix=f"did you mean '{near}'?")
+        return respelt(failure, near, diagnostic, "WORD")
     return finding("GSA014", message, failure.gap(), fix=example(failure))

@@ -52,7 +52,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         output_gate=_gates(spec, "output"),
         score=score,
         budget=_budget(spec),
-        grain=_grain(spec, shape),
+        grain=_grain(spec),
         first=spec.forced.first,
         last=spec.forced.last,
         temperature=spec.train.temperature if spec.train is not None else None,
@@ -136,7 +136,7 @@ def _gates(spec: CheckedSpec, target: str) -> GatePlan | None:
     )
 
 
-def _grain(spec: CheckedSpec, shape: HeadShape) -> Grain:
+def _grain(spec: CheckedSpec) -> Grain:
     selection, indexer = spec.selection, spec.indexer
     if selection is None or indexer is None:
         return Grain()
@@ -144,7 +144,6 @@ def _grain(spec: CheckedSpec, shape: HeadShape) -> Grain:
         block=selection.block,
         reduce=selection.reduce,
         pool=indexer.pool,
-        sets=shape.kv_heads if selection.per_kv_head else 1,
         per_kv_head=selection.per_kv_head,
         queries=selection.queries,
         keys=indexer.keys,

@@ -115,15 +115,14 @@ class BudgetPlan:
 class Grain:
     """How fine a choice is (:class:`gsa_dsl.sema.typed.SelectionSpec`), and whose keys it is made by.
 
-    Everything that selects works on columns of ``block`` positions, for rows of ``queries`` neighbouring queries, and,
-    where ``sets`` is more than one, for every kv head apart. A column's score is that of its pooled key (``pool``), or
-    made of its tokens' (``reduce``).
+    Everything that selects works on columns of ``block`` positions, for rows of ``queries`` neighbouring queries, and
+    with ``per_kv_head`` for every kv head apart. A column's score is that of its pooled key (``pool``), or made of its
+    tokens' (``reduce``).
     """
 
     block: int = 1
     reduce: str | None = None
     pool: str | None = None
-    sets: int = 1
     per_kv_head: bool = False
     queries: int = 1
     keys: str = "shared"

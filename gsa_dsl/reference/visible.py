@@ -29,14 +29,14 @@ def visible_keys(
     return visible
 
 
-def forced_units(spec: CheckedSpec, visible: Tensor) -> Tensor:
+def forced_units(spec: CheckedSpec, visible: Tensor, begin: int = 0) -> Tensor:
     """The units that each query always attends to: of those it sees (``visible [..., L, C]``), the first and the near.
 
-    How near a unit is counts from the one that the query lies in.
+    How near a unit is counts from the one that the query lies in; the queries are those from ``begin`` on.
     """
     block = spec.selection.block if spec.selection is not None else 1
     length, columns = visible.shape[-2:]
-    own = torch.arange(length, device=visible.device) // block
+    own = torch.arange(begin, begin + length, device=visible.device) // block
     near = (own.unsqueeze(-1) - torch.arange(columns, device=visible.device)).abs() < spec.forced.last
     first = visible.cumsum(-1) <= spec.forced.first
     return visible & (first | near)

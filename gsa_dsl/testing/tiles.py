@@ -5,6 +5,11 @@ from __future__ import annotations
 from gsa_dsl.options import KernelConfig
 
 
+def tiles_for(backend: str, heads: int, kv_heads: int) -> KernelConfig | None:
+    """What verification compiles with: small tiles for interpreted kernels, else the planner's (None)."""
+    return small_tiles(heads, kv_heads) if backend == "interpret" else None
+
+
 def small_tiles(heads: int, kv_heads: int) -> KernelConfig:
     """Small tiles for these heads: a matrix instruction has at least 16 rows, of 8 queries or more.
 

@@ -31,7 +31,7 @@ from gsa_dsl.testing.inputs import Inputs, make_inputs
 from gsa_dsl.testing.report import VerifyReport
 from gsa_dsl.testing.specs import load_spec, small_params
 from gsa_dsl.testing.strategies import Shape, shapes, specs
-from gsa_dsl.testing.tiles import small_tiles
+from gsa_dsl.testing.tiles import tiles_for
 from gsa_dsl.testing.verify import verify
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,7 +92,7 @@ class Variant:
             head_dim=shape.head_dim,
             value_dim=shape.value_dim,
             backend=backend,
-            config=small_tiles(shape.heads, shape.kv_heads) if backend == "interpret" else None,
+            config=tiles_for(backend, shape.heads, shape.kv_heads),
             cache_dir=cache_dir,
         )
 

@@ -25,7 +25,7 @@ from gsa_dsl.testing.poison import PoisonedMemory
 from gsa_dsl.testing.report import Case, Row, VerifyReport, merge
 from gsa_dsl.testing.scored import alike_units, row_errors
 from gsa_dsl.testing.specs import load_spec, most_keys, small_params
-from gsa_dsl.testing.tiles import small_tiles
+from gsa_dsl.testing.tiles import tiles_for
 from gsa_dsl.testing.tolerance import deviation
 
 Shape = tuple[int, int]
@@ -154,7 +154,7 @@ def verify_spec(
             head_dim=head_dim,
             value_dim=value_dim[0] if value_dim else None,
             backend=backend,
-            config=config or (small_tiles(heads, kv_heads) if backend == "interpret" else None),
+            config=config or tiles_for(backend, heads, kv_heads),
             params=params if params is not None else small_params(spec),
         )
         report = verify(compiled, shapes=shapes, seed=seed, dtype=dtype, patterns=patterns, progress=progress)
@@ -181,11 +181,10 @@ def _default_heads(backend: str) -> tuple[HeadShape, ...]:
 def _cases(compiled: Compiled, shapes: Sequence[Shape], patterns: Sequence[str]) -> Iterator[Case]:
     recipe, spec = compiled.recipe, compiled.spec
     heads = (recipe["heads"], recipe["kv_heads"] or recipe["heads"], recipe["head_dim"], recipe["value_dim"])
+    fitting = [pattern for pattern in patterns if pattern in patterns_for(spec)]
     busiest = max(shapes, key=lambda shape: shape[1] if shape[1] <= 1024 else -shape[1])
     for batch, length in shapes:
-        here = [pattern for pattern in patterns if pattern == "normal" or (batch, length) == busiest]
-        here = [pattern for pattern in here if pattern in patterns_for(spec)]
-        for pattern in here:
+        for pattern in fitting if (batch, length) == busiest else [p for p in fitting if p == "normal"]:
             yield Case(batch, length, *heads, pattern, "sparse")
             if spec.indexer is not None and pattern in ("normal", "nan"):
                 yield Case(batch, length, *heads, pattern, "warmup")

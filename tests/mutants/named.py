@@ -126,7 +126,7 @@ FAULTS = (
     Fault("a run chooses among what its last query sees", _SELECT, "(t // QUERIES * QUERIES) // UNIT", "t // UNIT"),
     Fault("forced keys of a run are its first query's", _SELECT, "here = row_ok[:, None] & (s[None, :] <= {{ own }}[:, None])", "here = here"),
     Fault("a kv head's loss is averaged over all heads", _LOSS, '"GROUP" if grain.per_kv_head else "HEADS" }}), (TILE, REPEAT', '"HEADS" }}), (TILE, REPEAT'),
-    Fault("a kv head's loss is taken to the first head's attention", _LOSS, "own_head = tl.program_id(1) % SETS", "own_head = tl.program_id(1) * 0"),
+    Fault("a kv head's loss is taken to the first head's attention", _COMMON, "own_head = tl.program_id(1) % KV_HEADS", "own_head = tl.program_id(1) * 0"),
     Fault("pooled keys are seen whole by torch", _EAGER, "    score = score.masked_fill(torch.arange(score.shape[-1], device=t.device) >= (t // UNIT)[:, None], float(\"nan\"))\n", ""),
     Fault("sigmoid's derivative without its complement", _DERIVE, 'return (apply("mul", e, apply("sub", ONE, e)),)', "return (e,)"),
     Fault("the derivative of tanh", _DERIVE, 'apply("sub", ONE, apply("mul", e, e))', 'apply("sub", ONE, e)'),

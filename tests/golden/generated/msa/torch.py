@@ -34,7 +34,6 @@ CHUNK = 1 << 24  # elements of a chunk's [batch, heads, queries, keys] logits
 LAST = 1
 INDEX_HEADS = 4
 UNIT = 8  # positions of a block
-SETS = 2  # choices of a query: one a kv head
 BUDGET_MOST = 2
 TEMPERATURE = 1.0
 
@@ -168,7 +167,7 @@ def attend(query, key, value, sees):
     batch, heads, count, dim = query.shape
     grouped = wide(query).view(batch, KV_HEADS, heads // KV_HEADS, count, dim)
     logits = torch.einsum("bgrtd,bgsd->bgrts", grouped, wide(key)) * SCALE
-    logits = logits.masked_fill(~sees.unflatten(0, (-1, SETS))[:, :, None], float("-inf"))
+    logits = logits.masked_fill(~sees.unflatten(0, (-1, KV_HEADS))[:, :, None], float("-inf"))
     best = logits.detach().amax(-1, keepdim=True)
     p = (logits - torch.where(best.isfinite(), best, 0.0)).exp()
     norm = p.sum(-1, keepdim=True)
@@ -183,7 +182,7 @@ def attend(query, key, value, sees):
 def divergence(query, key, value, sees, iq, ik, iw):
     """KL [batch, queries] of the head-averaged attention against the softmax of the scores, on the keys seen."""
     with torch.no_grad():
-        target = attend(query, key, value, sees)[2].unflatten(1, (SETS, -1)).mean(2).flatten(0, 1)
+        target = attend(query, key, value, sees)[2].unflatten(1, (KV_HEADS, -1)).mean(2).flatten(0, 1)
         live = scores(iq, ik, iw).isfinite()
     score = scores(iq, ik, iw, live)
     score = torch.where(live, score, 0.0) / TEMPERATURE
@@ -220,7 +219,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         iq, ik = iq_all[:, :, first:end], ik_all[:, :end]
         tensors = (iq, ik, iw_all[:, :, first:end])
         sees = (positions[:end] <= t[:, None])[None]
-        sees = sees.expand(batch * SETS, -1, -1)
+        sees = sees.expand(batch * KV_HEADS, -1, -1)
         if phase == "sparse":
             seen = in_columns(sees).any(-1)
             if given is not None:
@@ -242,7 +241,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     output = torch.cat(outputs, 2)
     result = Result(output.to(query.dtype), torch.cat(lses, 2))
     if budgets:
-        result = result._replace(budget=torch.cat(budgets, 1).unflatten(0, (-1, SETS)))
+        result = result._replace(budget=torch.cat(budgets, 1).unflatten(0, (-1, KV_HEADS)))
     if kept:
         most = max(pos.shape[-1] for pos in kept)
         result = result._replace(lists=Lists(torch.cat([pad(pos, most) for pos in kept], 1)))

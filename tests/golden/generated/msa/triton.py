@@ -61,7 +61,6 @@ INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
 INDEX_PAD = tl.constexpr(64)
 UNIT = tl.constexpr(8)  # positions of a block
-SETS = tl.constexpr(2)  # choices of a query: one a kv head
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
 SCORE_STRIP = tl.constexpr(32)
@@ -588,8 +587,8 @@ def indexer_loss_kernel(
     """KL(head-averaged attention || softmax of the scores / temperature) on the keys a tile sees, and its gradients."""
     tile = tl.program_id(0)
     choice = tl.program_id(1).to(tl.int64)
-    batch = choice // SETS
-    own_head = tl.program_id(1) % SETS
+    batch = choice // KV_HEADS
+    own_head = tl.program_id(1) % KV_HEADS
     d = tl.arange(0, DIM_PAD)
     di = tl.arange(0, INDEX_PAD)
     # Rows of the attention: query by group member. Rows of the indexer: query, repeated to fill a matrix instruction.
@@ -996,7 +995,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         output, lse = Attend.apply(query, key, value, lists)
         result = Result(output, lse, lists=lists)
         if selector is not None:
-            result = result._replace(budget=selector.budget.unflatten(0, (-1, SETS.value)))
+            result = result._replace(budget=selector.budget.unflatten(0, (-1, KV_HEADS.value)))
         if want_all:
             loss = IndexerLoss.apply(iq, ik, iw, query.detach(), key.detach(), lse, lists)
             result = result._replace(indexer_loss=loss)
@@ -1023,4 +1022,4 @@ def stream(query, key, value, selector):
             selector.choose(start, count, lists, (start - first) // TILE.value)
         tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, out, lse, lists, tile, tiles)
-    return Result(out, lse, budget=selector.budget.unflatten(0, (-1, SETS.value)))
+    return Result(out, lse, budget=selector.budget.unflatten(0, (-1, KV_HEADS.value)))

@@ -35,7 +35,6 @@ FIRST = 1
 LAST = 2
 INDEX_HEADS = 2
 UNIT = 4  # positions of a block
-SETS = 2  # choices of a query: one a kv head
 BUDGET_MOST = 2
 
 
@@ -176,7 +175,7 @@ def attend(query, key, value, sees):
     batch, heads, count, dim = query.shape
     grouped = wide(query).view(batch, KV_HEADS, heads // KV_HEADS, count, dim)
     logits = torch.einsum("bgrtd,bgsd->bgrts", grouped, wide(key)) * SCALE
-    logits = logits.masked_fill(~sees.unflatten(0, (-1, SETS))[:, :, None], float("-inf"))
+    logits = logits.masked_fill(~sees.unflatten(0, (-1, KV_HEADS))[:, :, None], float("-inf"))
     best = logits.detach().amax(-1, keepdim=True)
     p = (logits - torch.where(best.isfinite(), best, 0.0)).exp()
     norm = p.sum(-1, keepdim=True)
@@ -214,7 +213,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         iq, ik = iq_all[:, :, first:end], ik_all[:, :count]
         tensors = (iq, ik)
         sees = (positions[:end] <= t[:, None])[None]
-        sees = sees.expand(batch * SETS, -1, -1)
+        sees = sees.expand(batch * KV_HEADS, -1, -1)
         if phase == "sparse":
             seen = in_columns(sees).any(-1)
             if given is not None:
@@ -234,7 +233,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
     output = torch.cat(outputs, 2)
     result = Result(output.to(query.dtype), torch.cat(lses, 2))
     if budgets:
-        result = result._replace(budget=torch.cat(budgets, 1).unflatten(0, (-1, SETS)))
+        result = result._replace(budget=torch.cat(budgets, 1).unflatten(0, (-1, KV_HEADS)))
     if kept:
         most = max(pos.shape[-1] for pos in kept)
         result = result._replace(lists=Lists(torch.cat([pad(pos, most) for pos in kept], 1)))

@@ -61,7 +61,6 @@ INDEX_HEADS = tl.constexpr(2)
 INDEX_DIM = tl.constexpr(16)
 INDEX_PAD = tl.constexpr(16)
 UNIT = tl.constexpr(4)  # positions of a block
-SETS = tl.constexpr(2)  # choices of a query: one a kv head
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
 SCORE_STRIP = tl.constexpr(32)
@@ -787,7 +786,7 @@ def attention(query, key, value, gates, index, ema, phase, selection, want_all):
         output, lse = Attend.apply(query, key, value, lists)
         result = Result(output, lse, lists=lists)
         if selector is not None:
-            result = result._replace(budget=selector.budget.unflatten(0, (-1, SETS.value)))
+            result = result._replace(budget=selector.budget.unflatten(0, (-1, KV_HEADS.value)))
         return result
 
 
@@ -811,4 +810,4 @@ def stream(query, key, value, selector):
             selector.choose(start, count, lists, (start - first) // TILE.value)
         tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, out, lse, lists, tile, tiles)
-    return Result(out, lse, budget=selector.budget.unflatten(0, (-1, SETS.value)))
+    return Result(out, lse, budget=selector.budget.unflatten(0, (-1, KV_HEADS.value)))
