@@ -35,8 +35,9 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
     length, run = inputs.query.shape[2], spec.selection.queries if spec.selection is not None else 1
     with torch.no_grad():
         out, aux = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)
-        parts = prepared(spec, inputs.query, inputs.key, inputs.index or {})
-        parts = {name: x.double() for name, x in parts.items()}
+        # In float64 before keys are pooled: a mean that is rounded to bf16 chooses other blocks.
+        index = {name: x.double() for name, x in (inputs.index or {}).items()}
+        parts = prepared(spec, inputs.query.double(), inputs.key.double(), index)
         value = inputs.value.double()
         gates = {gate["target"]: gate for gate in compiled.meta["gates"]}
         if "value" in gates:

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
+from tests.mutants import log
 from tests.mutants.child import SHEEP, Trial
 from tests.mutants.mutant import Mutant, sources
 from tests.mutants.named import named
@@ -33,13 +35,22 @@ def main(argv: list[str] | None = None) -> int:
     if not mutants:
         print("no mutant has such a name", file=sys.stderr)
         return 2
-    with unchanged_modules() as folder, _progress(len(mutants), arguments.json) as done:
+    known = log.known(arguments.log, mutants) if arguments.log else []
+    tried = {outcome.mutant.name for outcome in known}
+    waiting = [mutant for mutant in mutants if mutant.name not in tried]
+    with unchanged_modules() as folder, _progress(len(waiting), arguments.json) as show:
+
+        def done(outcome: Outcome) -> None:
+            show(outcome)
+            if arguments.log:
+                log.append(arguments.log, outcome)
+
         if arguments.sheep and (broken := _broken(arguments.jobs)):
             print(*broken, "verification fails without any fault", sep="\n", file=sys.stderr)
             return 1
         most = arguments.specs
-        trials = [Trial(mutant, folder, 1 if mutant.name in EQUIVALENT else most) for mutant in mutants]
-        outcomes = run_trials(trials, jobs=arguments.jobs, done=done)
+        trials = [Trial(mutant, folder, 1 if mutant.name in EQUIVALENT else most) for mutant in waiting]
+        outcomes = known + run_trials(trials, jobs=arguments.jobs, done=done)
     summary = Summary(tuple(sorted(outcomes, key=lambda outcome: outcome.mutant)), EQUIVALENT, MISSED)
     print(json.dumps(summary.data(), indent=2) if arguments.json else summary)
     return 0 if summary.ok else 1
@@ -66,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--specs", type=int, metavar="N", help="try each on N specs at most (default: all it changes)")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="append every outcome to FILE; those of a run that was broken off are taken from it, not tried again",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 

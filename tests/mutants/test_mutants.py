@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from tests.mutants import __main__ as command
+from tests.mutants import log
 from tests.mutants.child import SHEEP, Trial, Verdict
 from tests.mutants.mutant import Mutant, sources
 from tests.mutants.named import FAULTS, Fault, named
@@ -105,3 +109,27 @@ def test_the_command_lists_and_refuses(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "templates/kernels/attend.py.jinja: a stale maximum\n"
     assert command.main(["--only", "no such mutant"]) == 2
     assert SHEEP.apply("text") == "text"
+
+
+def test_a_run_goes_on_from_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, chosen = tmp_path / "log", named(FILES)[:3]
+    tried: list[str] = []
+
+    def run(trials: list[Trial], *, jobs: int, done: Callable[[Outcome], None]) -> list[Outcome]:
+        outcomes = [Outcome(trial.mutant, Verdict("killed", "output", "there"), 1.0) for trial in trials[:2]]
+        tried.extend(outcome.mutant.name for outcome in outcomes)
+        for each in outcomes:
+            done(each)
+        return outcomes
+
+    monkeypatch.setattr(command, "_chosen", lambda arguments: chosen)
+    monkeypatch.setattr(command, "run_trials", run)
+    monkeypatch.setattr(command, "unchanged_modules", lambda: nullcontext("unused"))
+    for _ in range(2):
+        assert command.main(["--log", str(path), "--json"]) == 0
+        with path.open("a") as stream:
+            stream.write('{"name": "cut sh')
+            stream.write("\n")
+    assert tried == [mutant.name for mutant in chosen]
+    assert [outcome.verdict.where for outcome in log.known(path, chosen)] == ["there"] * 3
+    assert log.known(tmp_path / "none", chosen) == []
