@@ -31,13 +31,21 @@ class Selection:
         device: torch.device = self.lists.pos.device
         return device
 
-    def mask(self) -> torch.Tensor:
+    def mask(self, rows: slice | None = None) -> torch.Tensor:
         """The choice as bool [batch, query, key]; an L x L tensor, for tests and pictures.
 
         Where the spec selects blocks, of blocks: [batch, query, block]; per kv head, [batch, kv_heads, query, ...].
+        ``rows``, with a start and a stop, picks queries before the mask is made.
         """
-        mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
-        return mask.view(self.shape)
+        if rows is None:
+            mask: torch.Tensor = self.module.mask_from_lists(self.lists, self.length)
+            return mask.view(self.shape)
+        # A list is of a query on eager torch, else of a tile of them.
+        tile = 1 if self.lists.pos.shape[1] == self.length else self.module.TILE.value
+        first, last = rows.start // tile, -(-rows.stop // tile)
+        lists = type(self.lists)(*(x[:, first:last] for x in self.lists))
+        mask = self.module.mask_from_lists(lists, self.length)[:, rows.start - first * tile : rows.stop - first * tile]
+        return mask.reshape(*self.shape[:-2], *mask.shape[-2:])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gsa_dsl.reference.scores import prepared, row_blocks, score_rows, unit_scor
 from gsa_dsl.reference.selection import select
 from gsa_dsl.reference.statistics import ema_means
 from gsa_dsl.reference.units import at_tokens, seen_units
-from gsa_dsl.reference.visible import forced_units, visible_keys
+from gsa_dsl.reference.visible import forced_units, reach, visible_keys
 from gsa_dsl.sema.typed import CheckedSpec, GateSpec
 
 
@@ -67,6 +67,7 @@ def reference(
     extras: Mapping[str, Tensor] | None = None,
     documents: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
+    rows: slice | None = None,
 ) -> ReferenceResult:
     """Evaluate ``spec`` densely.
 
@@ -81,18 +82,26 @@ def reference(
     them. ``documents [B, L]``: integer ids, for a spec that says ``documents``; a run of equal ids is one document.
     ``dtype`` is what to compute in: float64 is the meaning, less shows the error of eager torch.
 
+    ``rows`` are the queries to evaluate, all by default; the first begins a run that shares a choice. The result speaks
+    of these alone, and under ``causal`` of no units beyond them; ``selection`` too. ``indexer_loss`` is then their part
+    of the sum, ``ema_inputs`` their mean.
+
     The output is differentiable in query, key, value, gates and extras, and in ``index`` where the logit reads the
     score; the indexer's loss in ``index`` alone.
     Raises ValueError when inputs and spec do not match.
     """
     _check_inputs(spec, gates, index, extras, query.shape[1], phase, selection, documents)
-    q, k, v = (x.to(dtype) for x in (query, key, value))
-    batch, _, length, _ = q.shape
+    batch, _, length, _ = query.shape
+    rows = rows or slice(0, length)
+    keys = reach(spec, length, rows)
+    q, k, v = query.to(dtype), key[:, :, :keys].to(dtype), value[:, :, :keys].to(dtype)
     index = {name: x.to(dtype) for name, x in (index or {}).items()}
     extras = {name: x.to(dtype) for name, x in (extras or {}).items()}
     state = ema if ema is not None else q.new_tensor([e.init for e in spec.emas])
     state = state.detach().to(dtype)
-    tokens = visible_keys(spec, batch, length, q.device, documents)
+    tokens = visible_keys(spec, batch, length, q.device, documents, rows)
+    if "k" in index:
+        index["k"] = index["k"][..., :keys, :]
     parts = prepared(spec, q, k, index)
     per_kv_head = spec.selection is not None and spec.selection.per_kv_head
     block = spec.selection.block if spec.selection is not None else 1
@@ -100,30 +109,31 @@ def reference(
     with torch.no_grad():
         choosing = k.shape[1] if per_kv_head else 1
         visible = seen_units(tokens, block).repeat_interleave(choosing, 0)
-        scores = unit_scores(spec, parts, tokens) if parts else None
+        scores = unit_scores(spec, parts, tokens, rows) if parts else None
         choice = None
         selected = visible
         if phase == "sparse" and scores is not None:
-            choice = select(spec, scores, visible, state)
+            choice = select(spec, scores, visible, state, rows.start)
             selected = choice.selected
         elif phase == "sparse" and spec.forced.span is not None:
-            selected = forced_units(spec, visible)
+            selected = forced_units(spec, visible, rows.start)
         if selection is not None:
             selected = visible & (selection.flatten(0, 1) if per_kv_head else selection)
 
     gated = {"query": q, "key": k, "value": v}
     for gate in spec.gates:
         if gate.target in gated:
-            gated[gate.target] = gated[gate.target] * _gate(gate, gates, dtype)
+            x = gated[gate.target]
+            gated[gate.target] = x * _gate(gate, gates, dtype, slice(0, x.shape[2]))
     q, k, v = gated.values()
-    output, lse, attention = _attend(spec, q, k, v, parts, extras, selected, tokens)
+    output, lse, attention = _attend(spec, q, k, v, parts, extras, selected, tokens, rows)
     for gate in spec.gates:
         if gate.target == "output":
-            output = output * _gate(gate, gates, dtype)
+            output = output * _gate(gate, gates, dtype, rows)
 
     loss = None
     if spec.train is not None and parts:
-        loss = _indexer_loss(spec, parts, attention, selected, tokens)
+        loss = _indexer_loss(spec, parts, attention, selected, tokens, rows)
 
     def per_head(x: Tensor) -> Tensor:
         return x.reshape(batch, -1, *x.shape[1:]) if per_kv_head else x
@@ -160,9 +170,10 @@ def _attend(
     extras: Mapping[str, Tensor],
     selected: Tensor,
     tokens: Tensor,
+    rows: slice,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output ``[B, H, L, D]``, lse ``[B, H, L]``, and the detached attention, averaged over the heads that share a
-    choice, ``[N, L, L]``.
+    """Of the queries in ``rows``: output ``[B, H, R, D]``, lse ``[B, H, R]``, and the detached attention, averaged over
+    the heads that share a choice, ``[N, R, keys]``. ``selected`` and ``tokens`` are of these queries.
     """
     batch, heads = q.shape[:2]
     dimensions = {"head_dim": q.shape[-1], "heads": q.shape[1], "kv_heads": k.shape[1]}
@@ -175,33 +186,38 @@ def _attend(
         each = x.reshape(batch, -1, *x.shape[1:])
         return each.repeat_interleave(sharing if sharing < heads else 1, 1)
 
-    def rows_of(rows: slice, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def attend(block: slice, q: Tensor, k: Tensor, v: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(learned, tensors, strict=True))
-        mask, score = of_heads(_attended(spec, selected, tokens, rows)), None
+        mask, score = of_heads(_attended(spec, selected, tokens, _within(block, rows))), None
         if spec.soft:
-            score = of_heads(score_rows(spec, {name: given[name] for name in parts}, rows))
+            score = of_heads(score_rows(spec, {name: given[name] for name in parts}, block, tokens.shape[-1]))
             # A key whose score is not finite has no logit, and is not seen.
             mask = mask & score.isfinite()
-        pairs = Pairs(q @ k.transpose(-1, -2), rows.start, score, given.get("bias"), dimensions)
+        pairs = Pairs(q @ k.transpose(-1, -2), block.start, score, given.get("bias"), dimensions)
         log_p, lse = _masked_log_softmax(logits(spec, pairs), mask, given.get("sink"))
         p = log_p.exp()
         return p @ v, lse, p.detach().reshape(-1, sharing, *p.shape[2:]).mean(1)
 
     results = [
         checkpoint(
-            rows_of,
-            rows,
-            q[:, :, rows],
+            attend,
+            block,
+            q[:, :, block],
             k,
             v,
             *learned.values(),
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for rows in row_blocks(q.shape[0] * q.shape[1], q.shape[2])
+        for block in row_blocks(q.shape[0] * q.shape[1], q.shape[2], rows)
     ]
     output, lse, attention = zip(*results, strict=True)
     return torch.cat(output, 2), torch.cat(lse, 2), torch.cat(attention, 1)
+
+
+def _within(block: slice, rows: slice) -> slice:
+    """Where the queries in ``block`` are among those in ``rows``."""
+    return slice(block.start - rows.start, block.stop - rows.start)
 
 
 def _attended(spec: CheckedSpec, selected: Tensor, tokens: Tensor, rows: slice) -> Tensor:
@@ -212,9 +228,11 @@ def _attended(spec: CheckedSpec, selected: Tensor, tokens: Tensor, rows: slice) 
 
 
 def _indexer_loss(
-    spec: CheckedSpec, parts: Mapping[str, Tensor], attention: Tensor, selected: Tensor, tokens: Tensor
+    spec: CheckedSpec, parts: Mapping[str, Tensor], attention: Tensor, selected: Tensor, tokens: Tensor, rows: slice
 ) -> Tensor:
     """Mean over all choices of ``KL(attention || softmax(score / temperature))`` on the selected keys; 0-d.
+
+    Those of the queries in ``rows`` are summed, which ``attention``, ``selected`` and ``tokens`` are of.
 
     A choice is one of a query (and kv head), also where queries share it: each is held against its own attention.
     A non-finite score (only a forced key, or any key in warm-up, can have one) counts as 0 and gets no gradient. With a
@@ -223,27 +241,27 @@ def _indexer_loss(
     assert spec.train is not None
     temperature = spec.train.temperature
 
-    def rows_of(p: Tensor, rows: slice, *tensors: Tensor) -> Tensor:
-        mask = _attended(spec, selected, tokens, rows)
-        scores = score_rows(spec, dict(zip(parts, tensors, strict=True)), rows)
+    def divergence(p: Tensor, block: slice, *tensors: Tensor) -> Tensor:
+        mask = _attended(spec, selected, tokens, _within(block, rows))
+        scores = score_rows(spec, dict(zip(parts, tensors, strict=True)), block, tokens.shape[-1])
         scores = torch.where(scores.isfinite(), scores, 0.0)
         log_i, _ = _masked_log_softmax(scores / temperature, mask)
         present = mask & (p > 0)
         log_p = torch.where(present, p, 1.0).log()
-        divergence = torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
-        return divergence if spec.sink is None else divergence - torch.special.xlogy(p.sum(-1), p.sum(-1)).sum()
+        total = torch.where(present, p * (log_p - torch.where(present, log_i, 0.0)), 0.0).sum()
+        return total if spec.sink is None else total - torch.special.xlogy(p.sum(-1), p.sum(-1)).sum()
 
-    choices, length = selected.shape[:2]
+    choices, length = selected.shape[0], parts["q"].shape[2]
     results = [
         checkpoint(
-            rows_of,
-            attention[:, rows],
-            rows,
+            divergence,
+            attention[:, _within(block, rows)],
+            block,
             *parts.values(),
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for rows in row_blocks(choices * parts["q"].shape[1], length)
+        for block in row_blocks(choices * parts["q"].shape[1], length, rows)
     ]
     return torch.stack(results).sum() / (choices * length)
 
@@ -259,9 +277,10 @@ def _masked_log_softmax(x: Tensor, mask: Tensor, sink: Tensor | None = None) -> 
     return torch.where(mask & (x > -torch.inf), x - lse, -torch.inf), lse.squeeze(-1)
 
 
-def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype) -> Tensor:
-    """The factor, in a shape that broadcasts against ``[B, heads, L, width]``."""
-    leaves = {tensor.leaf: (gates or {})[tensor.name].to(dtype) for tensor in gate.tensors}
+def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype, rows: slice) -> Tensor:
+    """The factor at the positions ``rows``, in a shape that broadcasts against ``[B, heads, R, width]``."""
+    places = (..., rows, slice(None)) if gate.granularity == "element" else (..., rows)
+    leaves = {tensor.leaf: (gates or {})[tensor.name][places].to(dtype) for tensor in gate.tensors}
     value = evaluate(gate.body, Scope(next(iter(leaves.values())), leaves=leaves))
     if gate.granularity == "shared":
         value = value.unsqueeze(1)

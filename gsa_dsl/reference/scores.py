@@ -17,10 +17,10 @@ from gsa_dsl.sema.typed import CheckedSpec
 _BLOCK_ELEMENTS = 2**24  # of one [B, heads, rows, L] tensor: 128 MiB in float64
 
 
-def row_blocks(heads: int, length: int) -> Iterator[slice]:
-    """Runs of rows of which a tensor [heads, rows, length] keeps within memory."""
+def row_blocks(heads: int, length: int, rows: slice) -> Iterator[slice]:
+    """``rows`` in runs of which a tensor [heads, rows, length] keeps within memory."""
     step = max(1, _BLOCK_ELEMENTS // (heads * length))
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+    return (slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
 
 
 def prepared(spec: CheckedSpec, query: Tensor, key: Tensor, index: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -45,21 +45,22 @@ def prepared(spec: CheckedSpec, query: Tensor, key: Tensor, index: Mapping[str, 
     return parts
 
 
-def score_rows(spec: CheckedSpec, parts: Mapping[str, Tensor], rows: slice) -> Tensor:
-    """``score[t, s]`` for the queries t in ``rows`` and every token s: ``[N, R, L]``; differentiable in ``parts``.
+def score_rows(spec: CheckedSpec, parts: Mapping[str, Tensor], rows: slice, length: int) -> Tensor:
+    """``score[t, s]`` of the queries t in ``rows`` and ``length`` tokens s, ``[N, R, L]``; differentiable in ``parts``.
 
     A pooled key's score is that of each token of its block; under ``causal`` the query's own block has none (-inf).
     """
     scores = _key_scores(spec, parts, rows)
     if spec.indexer is None or spec.indexer.pool is None or spec.selection is None:
         return scores
-    return at_tokens(scores, spec.selection.block, parts["q"].shape[2])
+    return at_tokens(scores, spec.selection.block, length)
 
 
-def key_scores(spec: CheckedSpec, parts: Mapping[str, Tensor]) -> Tensor:
-    """The score of every key, of a token or pooled, for every query: ``[N, L, L]`` or ``[N, L, C]``."""
-    q = parts["q"]
-    return torch.cat([_key_scores(spec, parts, rows) for rows in row_blocks(q.shape[0] * q.shape[1], q.shape[2])], 1)
+def key_scores(spec: CheckedSpec, parts: Mapping[str, Tensor], rows: slice | None = None) -> Tensor:
+    """The score of every key, of a token or pooled, for every query, or those in ``rows``: ``[N, L, keys]``."""
+    heads, length = parts["q"].shape[0] * parts["q"].shape[1], parts["q"].shape[2]
+    blocks = row_blocks(heads, length, rows or slice(0, length))
+    return torch.cat([_key_scores(spec, parts, block) for block in blocks], 1)
 
 
 def unit_scores(spec: CheckedSpec, parts: Mapping[str, Tensor], tokens: Tensor, rows: slice | None = None) -> Tensor:
@@ -67,7 +68,7 @@ def unit_scores(spec: CheckedSpec, parts: Mapping[str, Tensor], tokens: Tensor, 
 
     ``tokens [B, L, L]``: those that these queries see.
     """
-    scores = key_scores(spec, parts) if rows is None else _key_scores(spec, parts, rows)
+    scores = key_scores(spec, parts, rows)
     selection = spec.selection
     if selection is None or selection.reduce is None:
         return scores

@@ -21,14 +21,15 @@ class Choice:
     exact: Tensor
 
 
-def select(spec: CheckedSpec, scores: Tensor, visible: Tensor, state: Tensor) -> Choice:
+def select(spec: CheckedSpec, scores: Tensor, visible: Tensor, state: Tensor, begin: int = 0) -> Choice:
     """The choice of every query, by ``scores`` among the ``visible``, both ``[N, L, C]``.
 
-    Queries that share a choice use that of the first of them, beside their own forced units.
+    Queries that share a choice use that of the first of them, beside their own forced units; the first query is at
+    position ``begin``, which is the first of its run.
     """
     assert spec.selection is not None
     run, length = spec.selection.queries, scores.shape[1]
-    forced = forced_units(spec, visible)
+    forced = forced_units(spec, visible, begin)
     first = slice(None, None, run)
     exact = budget_values(spec.selection, scores[:, first], visible[:, first], state)
     chosen, budget = choose(scores[:, first], exact, visible[:, first] & ~forced[:, first])

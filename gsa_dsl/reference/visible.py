@@ -15,18 +15,31 @@ def document_numbers(documents: Tensor) -> Tensor:
 
 
 def visible_keys(
-    spec: CheckedSpec, batch: int, length: int, device: torch.device, documents: Tensor | None = None
+    spec: CheckedSpec,
+    batch: int,
+    length: int,
+    device: torch.device,
+    documents: Tensor | None = None,
+    rows: slice | None = None,
 ) -> Tensor:
     """The keys that each query sees, bool ``[B, L, L]``: of its document, and no later one if the spec is causal.
 
-    ``documents [B, L]``: integer ids, needed where the spec says ``documents``.
+    ``documents [B, L]``: integer ids, needed where the spec says ``documents``. Of the queries in ``rows`` alone, where
+    given, and of the keys up to :func:`reach`: ``[B, R, K]``.
     """
-    every = torch.ones(batch, length, length, dtype=torch.bool, device=device)
-    visible = every.tril() if spec.causal else every
+    rows = rows or slice(0, length)
+    s = torch.arange(reach(spec, length, rows), device=device)
+    t = torch.arange(rows.start, rows.stop, device=device).unsqueeze(-1)
+    visible = (s <= t if spec.causal else (s >= 0).expand(len(t), -1)).expand(batch, -1, -1)
     if spec.documents and documents is not None:
         number = document_numbers(documents)
-        visible = visible & (number.unsqueeze(-1) == number.unsqueeze(-2))
+        visible = visible & (number[:, rows].unsqueeze(-1) == number[:, : len(s)].unsqueeze(-2))
     return visible
+
+
+def reach(spec: CheckedSpec, length: int, rows: slice) -> int:
+    """The number of keys, from the first on, beyond which no query in ``rows`` sees any."""
+    return rows.stop if spec.causal else length
 
 
 def forced_units(spec: CheckedSpec, visible: Tensor, begin: int = 0) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +17,9 @@ from gsa_dsl.testing.tolerance import FACTOR
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Units whose ``vectors [N, C, width]`` are equal score alike for a query that sees them ``whole [N, L, C]``."""
+    """Units of one of the ``kinds [N, C]`` score alike for a query that sees them ``whole [N, L, C]``."""
 
-    vectors: Tensor
+    kinds: Tensor
     whole: Tensor
 
 
@@ -28,19 +28,32 @@ class SelectionReport:
     """A selection beside the reference's, of units and of kv heads that choose.
 
     ``differing`` keys of ``selected`` are not the reference's, or the other way round. ``gap``: how far, at worst, the
-    best key left out scores above the worst key taken; ``allowed``: what rounding explains in that row. ``problems``
-    says what no rounding explains, one line a kind.
+    best key left out scores above the worst key taken; ``allowed``: what rounding explains in that row. ``wrong``
+    counts what no rounding explains, by what it is.
     """
 
     differing: int
     selected: int
     gap: float
     allowed: float
-    problems: tuple[str, ...]
+    wrong: Mapping[str, int]
 
     @property
     def ok(self) -> bool:
         return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What no rounding explains, a line a kind."""
+        return tuple(f"{number} {what}" for what, number in self.wrong.items() if number)
+
+    def __add__(self, other: SelectionReport) -> SelectionReport:
+        """That of the rows of both."""
+        worse = max(self, other, key=lambda report: report.gap - report.allowed)
+        wrong = {what: self.wrong.get(what, 0) + number for what, number in other.wrong.items()}
+        return SelectionReport(
+            self.differing + other.differing, self.selected + other.selected, worse.gap, worse.allowed, wrong
+        )
 
 
 def compare_selection(
@@ -51,8 +64,11 @@ def compare_selection(
     state: Tensor,
     score_error: Tensor,
     alike: Alike | None,
+    begin: int = 0,
 ) -> SelectionReport:
     """Hold ``mask`` and ``budget`` against the reference's own; both in units, per kv head where those choose.
+
+    All is of the queries from position ``begin`` on, where a run that shares a choice begins.
 
     ``exact`` is the reference on the same inputs and ``state`` the ema vector it used. ``score_error [N, L]`` is what a
     score of each row may be off by, N being the choices made at each position. ``alike``: of units that are, whose
@@ -63,46 +79,45 @@ def compare_selection(
         raise ValueError(f"'{spec.name}' selects nothing by score")
     mask, chosen, sees = (folded(spec, x) for x in (mask, exact.selected, exact.visible))
     run = spec.selection.queries
-    forced = forced_units(spec, sees)
+    forced = forced_units(spec, sees, begin)
     own = sees & ((mask & ~forced)[:, ::run].repeat_interleave(run, 1)[:, : mask.shape[1]] | forced)
-    problems = [
-        _count(mask & ~sees, "keys that the query does not see were selected"),
-        _count(forced & ~mask, "forced keys are missing"),
-        _count((mask != own).any(-1), "rows do not have the choice that they share"),
-    ]
-    row = _Rows.first(spec, mask, exact, score_error)
+    wrong = {
+        "keys that the query does not see were selected": mask & ~sees,
+        "forced keys are missing": forced & ~mask,
+        "rows do not have the choice that they share": (mask != own).any(-1),
+    }
+    row = _Rows.first(spec, mask, exact, score_error, begin)
     taken, left = row.taken, row.candidates & ~row.taken
     count = taken.sum(-1)
     unscored = row.mask & row.visible & ~row.forced & ~row.scores.isfinite()
-    problems.append(_count(unscored, "keys with a score that is not finite were selected"))
+    wrong["keys with a score that is not finite were selected"] = unscored
     low, high = budget_range(spec, exact, state, score_error)
     available = row.candidates.sum(-1)
-    wrong = (count < torch.minimum(low, available)) | (count > torch.minimum(high, available))
-    problems.append(_count(wrong, "rows hold a number of keys that rounding of the budget does not explain"))
+    outside = (count < torch.minimum(low, available)) | (count > torch.minimum(high, available))
+    wrong["rows hold a number of keys that rounding of the budget does not explain"] = outside
+    used = count.repeat_interleave(run, 1)[:, : mask.shape[1]]
     if budget is None:
-        problems.append("no budget was reported")
+        wrong["rows report no budget"] = torch.ones_like(used)
     else:
-        used = count.repeat_interleave(run, 1)[:, : mask.shape[1]]
-        problems.append(_count(folded(spec, budget).to(used) != used, "rows report another budget than they use"))
+        wrong["rows report another budget than they use"] = folded(spec, budget).to(used) != used
 
     best_left = torch.where(left, row.scores, -torch.inf).amax(-1)
     worst_taken = torch.where(taken, row.scores, torch.inf).amin(-1)
     gap = torch.where((count > 0) & left.any(-1), best_left - worst_taken, 0.0)
     allowed = 2 * row.error  # both keys may be off
-    problems.append(_count(gap > allowed, "rows left out a key that scores clearly more than one they took"))
+    wrong["rows left out a key that scores clearly more than one they took"] = gap > allowed
     if alike is not None:
         whole = alike.whole[:, ::run]
-        late = _later_of_equals(taken & whole, left & whole, alike.vectors)
-        problems.append(_count(late, "rows took the later of two equal keys"))
+        wrong["rows took the later of two equal keys"] = _later_of_equals(taken & whole, left & whole, alike.kinds)
     nothing = row.scores == 0.0  # as relu makes: equal in every precision too, whatever the vectors
-    problems.append(_count(_later_taken(taken & nothing, left & nothing), "rows took the later of two scores of 0"))
+    wrong["rows took the later of two scores of 0"] = _later_taken(taken & nothing, left & nothing)
     worst = (gap - allowed).flatten().argmax()
     return SelectionReport(
         differing=int((mask ^ chosen).sum()),
         selected=int(chosen.sum()),
         gap=gap.flatten()[worst].item(),
         allowed=allowed.flatten()[worst].item(),
-        problems=tuple(problem for problem in problems if problem),
+        wrong={what: int(where.sum()) for what, where in wrong.items()},
     )
 
 
@@ -125,12 +140,12 @@ class _Rows:
     error: Tensor
 
     @staticmethod
-    def first(spec: CheckedSpec, mask: Tensor, exact: ReferenceResult, error: Tensor) -> _Rows:
+    def first(spec: CheckedSpec, mask: Tensor, exact: ReferenceResult, error: Tensor, begin: int) -> _Rows:
         assert spec.selection is not None
         assert exact.scores is not None
         run = spec.selection.queries
         visible = folded(spec, exact.visible)
-        forced = forced_units(spec, visible)
+        forced = forced_units(spec, visible, begin)
         every = (mask, folded(spec, exact.scores), visible, forced, error)
         return _Rows(*(x[:, ::run] for x in every))
 
@@ -179,18 +194,17 @@ def budget_range(
     return (value - off).floor().long().clamp(min=0), (value + off).floor().long().clamp(max=spec.selection.most)
 
 
-def _later_of_equals(taken: Tensor, left: Tensor, index_keys: Tensor) -> Tensor:
-    """Rows, bool ``[N, rows]``, in which a key was taken and an earlier candidate with the same vector was not."""
+def _later_of_equals(taken: Tensor, left: Tensor, kinds: Tensor) -> Tensor:
+    """Rows, bool ``[N, rows]``, in which a key was taken and an earlier candidate of the same kind was not."""
     found = []
     for b in range(taken.shape[0]):
-        _, kind = torch.unique(index_keys[b].nan_to_num(), dim=0, return_inverse=True)
         rows, length = taken.shape[1:]
-        place = torch.arange(length, device=kind.device).expand(rows, length)
-        kinds = kind.expand(rows, length)
-        last_taken = torch.full_like(place, -1, memory_format=torch.contiguous_format)
-        last_taken = last_taken.scatter_reduce(1, kinds, torch.where(taken[b], place, -1), "amax")
-        first_left = torch.full_like(place, length, memory_format=torch.contiguous_format)
-        first_left = first_left.scatter_reduce(1, kinds, torch.where(left[b], place, length), "amin")
+        place = torch.arange(length, device=kinds.device).expand(rows, length)
+        kind, most = kinds[b].expand(rows, length), int(kinds[b].max()) + 1
+        last_taken = place.new_full((rows, most), -1)
+        last_taken = last_taken.scatter_reduce(1, kind, torch.where(taken[b], place, -1), "amax")
+        first_left = place.new_full((rows, most), length)
+        first_left = first_left.scatter_reduce(1, kind, torch.where(left[b], place, length), "amin")
         found.append((last_taken > first_left).any(-1))
     return torch.stack(found)
 
@@ -199,8 +213,3 @@ def _later_taken(taken: Tensor, left: Tensor) -> Tensor:
     """Rows, bool ``[B, L]``, in which a key of ``taken`` comes after one of ``left``."""
     place = torch.arange(taken.shape[-1], device=taken.device)
     return torch.where(taken, place, -1).amax(-1) > torch.where(left, place, taken.shape[-1]).amin(-1)
-
-
-def _count(wrong: Tensor, what: str) -> str:
-    number = int(wrong.sum())
-    return f"{number} {what}" if number else ""

@@ -16,6 +16,7 @@ from gsa_dsl.reference.statistics import ema_means
 from gsa_dsl.reference.units import seen_units
 from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.testing.chunks import chunks
 
 PATTERNS = ("normal", "ties", "hot_key", "nan", "infinite", "constant", "large", "tiny")
 
@@ -268,9 +269,16 @@ def _state(spec: CheckedSpec, inputs: Inputs, *, typical: bool) -> Tensor | None
     if not typical:
         return initial
     batch, _, length, _ = inputs.query.shape
+    total = torch.zeros(len(spec.emas), dtype=torch.float64, device=inputs.query.device)
     with torch.no_grad():
-        tokens = visible_keys(spec, batch, length, inputs.query.device, inputs.documents)
-        scores = unit_scores(spec, inputs.scored_by(spec, torch.float64), tokens)
-        visible = seen_units(tokens, spec.selection.block).repeat_interleave(scores.shape[0] // batch, 0)
-        means = ema_means(spec, scores, visible)
+        parts = inputs.scored_by(spec, torch.float64)
+        for rows in chunks(spec, batch, inputs.key.shape[1], length):
+            tokens = visible_keys(spec, batch, length, inputs.query.device, inputs.documents, rows)
+            seen = {**parts, "k": parts["k"][:, : len(tokens[0, 0])]}
+            scores = unit_scores(spec, seen, tokens, rows)
+            visible = seen_units(tokens, spec.selection.block).repeat_interleave(scores.shape[0] // batch, 0)
+            scores = scores[..., : visible.shape[-1]]
+            choices = -(-scores.shape[1] // spec.selection.queries)
+            total += ema_means(spec, scores, visible) * choices
+    means = total / -(-length // spec.selection.queries)
     return torch.where(means.isfinite(), means.float(), initial)

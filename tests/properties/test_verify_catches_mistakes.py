@@ -37,8 +37,8 @@ SPEC = load_spec(TEXT)
 class Mask:
     bits: Tensor
 
-    def mask(self) -> Tensor:
-        return self.bits
+    def mask(self, rows: slice | None = None) -> Tensor:
+        return self.bits if rows is None else self.bits[..., rows, :]
 
 
 @dataclass(frozen=True)

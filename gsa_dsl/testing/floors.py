@@ -1,0 +1,70 @@
+"""How large the terms are that cancel in a result: where they do, the result itself says nothing of their rounding."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gsa_dsl.reference.logits import Pairs, logits
+from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.testing.inputs import Inputs
+from gsa_dsl.testing.report import Case
+
+LOSS_WEIGHT = 1.7  # the cotangent of the indexer's loss
+
+
+class Floors:
+    """The size of the terms that cancel in each quantity: softmax gradients and the divergence are differences."""
+
+    def __init__(self, spec: CheckedSpec, case: Case, inputs: Inputs, cotangent: Tensor) -> None:
+        self.spec, self.case, self.inputs, self.cotangent = spec, case, inputs, cotangent
+
+    def of(self, label: str) -> float:
+        """Of a quantity, or of a gradient, "d NAME"."""
+        if label == "indexer_loss":
+            return 1.0
+        if label in ("d query", "d key"):
+            other = self.inputs.key if label == "d query" else self.inputs.query
+            return self._weight_gradient() * self._slope() * _largest(other)
+        if label.startswith("d index."):
+            choosing = self.case.kv_heads if self.spec.selection is not None and self.spec.selection.per_kv_head else 1
+            rows = 1 if label == "d index.b" else self.case.batch * self.case.length * choosing
+            loss = LOSS_WEIGHT / rows if self.spec.train is not None else 0.0
+            return loss + (self._weight_gradient() if self.spec.soft else 0.0)
+        if label.startswith("d extras."):
+            return self._weight_gradient()
+        for gate in self.spec.gates:
+            if gate.target in ("query", "key") and label in {f"d gates.{tensor.name}" for tensor in gate.tensors}:
+                gated = self.inputs.query if gate.target == "query" else self.inputs.key
+                added = 1 if gate.granularity == "element" else self.case.heads * self.case.head_dim
+                return self.of(f"d {gate.target}") * _rms(gated) * math.sqrt(added)
+        return 0.0
+
+    def _weight_gradient(self) -> float:
+        """The size of the products of a value and the output's gradient, whose mean a logit's gradient subtracts."""
+        value = self.inputs.value
+        return _rms(self.cotangent) * _rms(value) * math.sqrt(value.shape[-1])
+
+    def _slope(self) -> float:
+        """The largest derivative of a logit by its dot product, at dot products of 0 and of the usual sizes."""
+        x, case = self.inputs, self.case
+        usual = _rms(x.query) * _rms(x.key) * math.sqrt(case.head_dim)
+        sizes = torch.tensor([0.0, usual, -usual, 4 * usual, -4 * usual], dtype=torch.float64, device=x.query.device)
+        dot = sizes.expand(1, case.heads, 1, -1).clone().requires_grad_()
+        bias = x.extras["bias"].detach().double() if x.extras and "bias" in x.extras else None
+        score = torch.ones_like(dot, requires_grad=False) if self.spec.soft else None
+        dimensions = {"head_dim": case.head_dim, "heads": case.heads, "kv_heads": case.kv_heads}
+        found = logits(self.spec, Pairs(dot, len(sizes), score, bias, dimensions))
+        (slope,) = torch.autograd.grad(found.sum(), dot)
+        return torch.where(slope.isfinite(), slope.abs(), 0.0).amax().item()
+
+
+def _largest(x: Tensor) -> float:
+    """The root mean square of the largest vector: of terms that cancel, one hot key's are the largest."""
+    return x.detach().double().square().mean(-1).amax().sqrt().item()
+
+
+def _rms(x: Tensor) -> float:
+    return x.detach().double().square().mean().sqrt().item()
