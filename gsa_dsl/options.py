@@ -10,6 +10,12 @@ CHUNK_ROWS = 1792
 STREAM_ROWS = 4096
 """Queries attended to in one launch, at least, where nothing needs a gradient."""
 
+SURVEY_ROWS = 4096
+"""Queries whose long rows are selected from together."""
+
+SURVEY_SHARE = 128
+"""The config's ``sample`` over this is the step of a survey: one key in so many is looked at beforehand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -44,6 +50,8 @@ class KernelConfig:
     score: Launch = Launch(4, 3)
     threshold: Launch = Launch(4, 1)
     lists: Launch = Launch(4, 1)
+    guess: Launch = Launch(4, 1)
+    settle: Launch = Launch(4, 1)
     loss: Launch = Launch(4, 2)
 
     def __post_init__(self) -> None:

@@ -7,12 +7,12 @@ import ast
 from gsa_dsl import __version__
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.environment import environment
-from gsa_dsl.codegen.hooks import hooks
+from gsa_dsl.codegen.hooks import Hook, hooks
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
-from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, Launch
+from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
 from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
 
@@ -29,7 +29,7 @@ PREPARE_LAUNCH = Launch(8, 1)
 def emit_triton(plan: Plan) -> str:
     """The generated Triton module of ``plan``."""
     made = hooks(plan)
-    context = _context(plan) | {"hooks": made, "library": _LIBRARY}
+    context = _context(plan, made) | {"library": _LIBRARY}
     text = environment().get_template("module.py.jinja").render(context)
     # What is called is known once all else is printed.
     return _tidy(text.replace(_LIBRARY, "\n\n\n".join(library.needed(text))))
@@ -37,13 +37,13 @@ def emit_triton(plan: Plan) -> str:
 
 def emit_torch(plan: Plan) -> str:
     """The eager torch module of ``plan``: the same entry point, any device, no Triton."""
-    context = _context(plan) | {"hooks": hooks(plan, TORCH), "eager": True}
+    context = _context(plan, hooks(plan, TORCH)) | {"eager": True}
     text = environment().get_template("eager.py.jinja").render(context)
     ast.parse(text)
     return _tidy(text)
 
 
-def _context(plan: Plan) -> dict[str, object]:
+def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
     score, budget = plan.score, plan.budget
     uses = {name: score is not None and name in score.tensors for name in ("w", "b")}
     gates = plan.output_gate.inputs if plan.output_gate is not None else ()
@@ -56,6 +56,7 @@ def _context(plan: Plan) -> dict[str, object]:
     word = "torch.uint8" if plan.config.tile <= 8 else "torch.int16" if plan.config.tile <= 16 else "torch.int32"
     return {
         "plan": plan,
+        "hooks": made,
         "eager": False,
         "config": plan.config,
         "version": __version__,
@@ -79,6 +80,13 @@ def _context(plan: Plan) -> dict[str, object]:
         "far": not plan.listed and bool(plan.first) and plan.causal and not plan.documents,
         "grain": plan.grain,
         **_columns(plan),
+        "surveyed": surveys(plan),
+        "survey_from": max(4 * plan.config.sample, plan.config.score_rows, plan.config.tile),
+        "survey_rows": SURVEY_ROWS,
+        "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
+        "marked": max(2 * plan.config.sample, 64),
+        "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
+        "words": {"torch.uint8": 4, "torch.int16": 2, "torch.int32": 1}[word],
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,
         # The row of choices, the column of a query, and the number of columns, as the kernels call them.
@@ -116,6 +124,18 @@ def _context(plan: Plan) -> dict[str, object]:
         "n_gates": len(gates),
         "word_dtype": word,
     }
+
+
+def surveys(plan: Plan) -> bool:
+    """Whether long rows are selected from without writing their scores: a sample must tell about where thresholds lie.
+
+    Tokens of whole sequences, and budgets whose statistics a sample has too; tiles of queries within those of scores.
+    """
+    grain, budget, config = plan.grain, plan.budget, plan.config
+    whole = grain.block == 1 and grain.queries == 1 and plan.causal and not plan.documents
+    if budget is None or not whole or config.tile > config.score_rows:
+        return False
+    return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 
 
 def _columns(plan: Plan) -> dict[str, object]:
@@ -180,6 +200,9 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         chosen |= {f"{gate.target}_gate_{way}_kernel": GATE_LAUNCH for way in ("fwd", "bwd")}
     if plan.listed:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
+        if surveys(plan):
+            chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
+            chosen |= {"settle_kernel": config.settle, "amend_kernel": config.threshold, "collect_kernel": config.lists}
     if plan.soft:
         # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.
         chosen["attend_bwd_index_kernel"] = Launch(config.backward.warps, 1)

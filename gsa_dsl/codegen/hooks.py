@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsa_dsl.codegen.printer import HOST, TRITON, Dialect, Printed, print_scalars
-from gsa_dsl.ir.nodes import Scalar, inputs
+from gsa_dsl.codegen.printer import HOST, QUICK, TRITON, Dialect, Printed, print_scalars
+from gsa_dsl.ir.nodes import Apply, Scalar, inputs, walk
 from gsa_dsl.ir.plan import Origin, Plan
 
 
@@ -47,6 +47,9 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
         for i, reduction in enumerate(score.reductions):
             params = tuple(name for name, _ in reduction.partials)
             add(f"score_term{i}", params, (reduction.term,), score.origin)
+            ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
+            if dialect is TRITON and ops & {"sigmoid", "tanh"}:
+                made.append(Hook(f"quick_term{i}", params, print_scalars((reduction.term,), QUICK), score.origin))
             if plan.trains:
                 add(f"score_term{i}_grad", params, tuple(partial for _, partial in reduction.partials), score.origin)
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))

@@ -50,6 +50,8 @@ TRITON = Dialect(
         "pow": "power({0}, {1})",
     },
 )
+# Scores of half-precision operands, which say nothing of a function's last bits.
+QUICK = Dialect("quick", {**TRITON.functions, "sigmoid": "quick_sigmoid({0})", "tanh": "quick_tanh({0})"})
 TORCH = Dialect(
     "torch",
     {

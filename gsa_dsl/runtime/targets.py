@@ -34,10 +34,11 @@ REGISTER_LIMIT = {"gfx942": 512}
 _INT32 = (
     *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "ties_ptr", "budget_ptr"),
     *("start_ptr", "stop_ptr", "place_ptr"),
+    *("sample_ptr", "found_ptr", "missed_ptr", "bits_ptr"),
 )
 _FLOAT32 = (
     *("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
-    *("table_ptr", "dbias_ptr"),
+    *("table_ptr", "dbias_ptr", "pivot_ptr", "moment_ptr", "low_ptr", "high_ptr"),
 )
 _STATE = ("state_ptr", "state_in_ptr")
 _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
@@ -93,17 +94,15 @@ def compile_for(
 
 @contextmanager
 def _precision_of(module: ModuleType, target: str) -> Iterator[None]:
-    """The module as it would be on a machine with ``target``: how float32 is multiplied hangs on the torch at hand."""
-    names = vars(module)
-    own = names.get("PRECISION")
-    if own is None:
-        yield
-        return
-    names["PRECISION"] = tl.constexpr("tf32x3" if TARGETS[target].backend == "cuda" else "ieee")
+    """The module as it would be on a machine with ``target``: what hangs on the torch at hand, for that one."""
+    names, cuda = vars(module), TARGETS[target].backend == "cuda"
+    theirs = {"PRECISION": tl.constexpr("tf32x3" if cuda else "ieee"), "ONE_INSTRUCTION": tl.constexpr(cuda)}
+    own = {name: names[name] for name in theirs if name in names}
+    names.update({name: theirs[name] for name in own})
     try:
         yield
     finally:
-        names["PRECISION"] = own
+        names.update(own)
 
 
 def _compile(
@@ -120,7 +119,11 @@ def _compile(
             continue
         signature[param.name] = _type(module, param.name, dtype)
         # As in a real launch: torch's memory and the strides of rows are multiples of 16.
-        if param.name.endswith("_ptr") or param.name.startswith("stride_") or param.name in ("width", "list_width"):
+        if (
+            param.name.endswith("_ptr")
+            or param.name.startswith("stride_")
+            or param.name in ("width", "list_width", "sample_width")
+        ):
             attributes[(position,)] = [["tt.divisibility", 16]]
     options = (module.LAUNCH | module.LAUNCH_BLACKWELL if target == "sm_100" else module.LAUNCH)[name]
     compiled = triton_compile(
@@ -139,7 +142,7 @@ def _type(module: ModuleType, name: str, dtype: str) -> str:
     pooled = name == "ik_ptr" and "pool" in module.META.get("grain", {})
     if name in _FLOAT32 or name in _STATE or pooled:
         return "*fp32"
-    if name == "word_ptr":
+    if name in ("word_ptr", "mark_ptr"):
         return _WORD[str(module.WORD).removeprefix("torch.")]
     return f"*{dtype}" if name.endswith("_ptr") else "i32"
 

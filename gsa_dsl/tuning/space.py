@@ -87,7 +87,12 @@ GROUPS = (
         (Axis("loss.warps", (4, 8)), Axis("loss.stages", (1, 2, 3))),
     ),
 )
-RARE = {"backward": ("attend_bwd_index_kernel",)}
+RARE = {
+    "backward": ("attend_bwd_index_kernel",),
+    "score": ("survey_kernel", "mark_kernel"),
+    "threshold": ("guess_kernel", "settle_kernel", "amend_kernel"),
+    "list": ("collect_kernel",),
+}
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))
 """Tried last, on whole calls: how many queries are chosen for at a time touches every kernel of the selection."""

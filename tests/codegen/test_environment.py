@@ -24,8 +24,8 @@ def contexts() -> list[tuple[str, dict[str, Any]]]:
     made: list[tuple[str, dict[str, Any]]] = []
     plans = [plan_of_example(name) for name in EXAMPLES]
     for plan in (*plans, plan_of_example("gsa", (4, 2, 16, 40))):
-        given = emit._context(plan)
-        made.append(("module.py.jinja", {**given, "hooks": hooks(plan), "library": []}))
+        given = emit._context(plan, hooks(plan))
+        made.append(("module.py.jinja", {**given, "library": []}))
         made.append(("eager.py.jinja", {**given, "hooks": hooks(plan, TORCH)}))
     return made
 

@@ -39,6 +39,12 @@ LAUNCH = {
     "score_kernel": {"num_warps": 4, "num_stages": 3},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
+    "survey_kernel": {"num_warps": 4, "num_stages": 3},
+    "guess_kernel": {"num_warps": 4, "num_stages": 1},
+    "mark_kernel": {"num_warps": 4, "num_stages": 3},
+    "settle_kernel": {"num_warps": 4, "num_stages": 1},
+    "amend_kernel": {"num_warps": 4, "num_stages": 1},
+    "collect_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
@@ -60,6 +66,8 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
+# CUDA has an instruction for tanh, which Triton's interpreter has not.
+ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 LAST = tl.constexpr(3)
 GATE_ROWS = tl.constexpr(64)
 INDEX_HEADS = tl.constexpr(4)
@@ -73,8 +81,15 @@ SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
+SURVEY_FROM = 8192  # the first query whose row is long enough to survey
+SURVEY_ROWS = 4096  # queries surveyed together
+SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
+MARK_STRIP = tl.constexpr(128)
+MARKED = tl.constexpr(4096)  # keys near a threshold, at most
+COLLECT_KEYS = tl.constexpr(2048)
 BUDGET_MOST = tl.constexpr(12)
 WORD = torch.int16  # a bit for each query of a tile
+WORDS = tl.constexpr(2)  # of them in 32 bits
 WORKSPACE = 256 << 20  # bytes of scores in memory at a time
 CHUNK_ROWS = 1792  # queries whose scores are in memory at a time, where the workspace may grow to hold them
 STREAM_ROWS = 4096  # queries attended to in one launch, at least
@@ -102,6 +117,25 @@ def score_of(rank):
 @triton.jit
 def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
+
+
+@triton.jit
+def quick_tanh(x):
+    """Of CUDA's one instruction, whose relative error is up to 2^-11; elsewhere exact."""
+    if ONE_INSTRUCTION:
+        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+    else:
+        return tanh(x)
+
+
+@triton.jit
+def quick_sigmoid(x):
+    return 0.5 * quick_tanh(0.5 * x) + 0.5
+
+
+@triton.jit
+def tanh(x):
+    return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
 
 
 @triton.jit
@@ -148,6 +182,12 @@ def score_term0(dot, w, b):
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
+def quick_term0(dot, w, b):
+    return quick_sigmoid(w) * quick_sigmoid(dot * 0.125 + b)
+
+
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
 def score_term0_grad(dot, w, b):
     x0 = sigmoid(w)
     x1 = sigmoid(dot * 0.125 + b)
@@ -184,28 +224,31 @@ def budget(ema0, row_var):
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = score_term0(dot, w0, b0)
+    acc0 = quick_term0(dot, w0, b0) if k.dtype != tl.float32 else score_term0(dot, w0, b0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w1, b1)
+    acc0 += quick_term0(dot, w1, b1) if k.dtype != tl.float32 else score_term0(dot, w1, b1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w2, b2)
+    acc0 += quick_term0(dot, w2, b2) if k.dtype != tl.float32 else score_term0(dot, w2, b2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w3, b3)
+    acc0 += quick_term0(dot, w3, b3) if k.dtype != tl.float32 else score_term0(dot, w3, b3)
     return acc0
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def score_kernel(
-    iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr,
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, missed_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, length, width,
+    first_row, rows, length, width, AGAIN: tl.constexpr,
 ):  # fmt: skip
     """Scores of ``rows`` queries from ``first_row`` on, written as ranks [batch, rows, width]; 0 where s > t."""
     batch = tl.program_id(2).to(tl.int64)
     local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
     t = first_row + local
     row_ok = (local < rows) & (t < length)
+    if AGAIN:
+        if tl.max(tl.load(missed_ptr + batch * length + t, mask=row_ok, other=0)) == 0:
+            return
     d = tl.arange(0, INDEX_PAD)
     q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
     w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
@@ -293,13 +336,16 @@ def bracket(rank_ptr, begin, end, k):
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr, state_ptr, state_in_ptr,
-    first_row, rows, length, width,
+    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr, missed_ptr, state_ptr, state_in_ptr,
+    first_row, rows, length, width, AGAIN: tl.constexpr,
 ):  # fmt: skip
     """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
     row = tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
+    if AGAIN:
+        if tl.load(missed_ptr + batch * length + t) == 0:
+            return
     rank_ptr += (batch * rows + row) * width
     candidate_ptr += (batch * rows + row) * CANDIDATES
     # Forced keys take no part in the contest.
@@ -407,6 +453,371 @@ def list_kernel(
         place = filled + tl.cumsum(wanted, 0) - wanted
         tl.store(pos_ptr + place, s, mask=wanted == 1)
         tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
+        filled += tl.sum(wanted)
+    # The attention kernels read whole blocks: the rest of the last one belongs to no query.
+    tail = filled + tl.arange(0, LIST_PAD)
+    tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
+    tl.store(word_ptr + tail, tl.zeros((LIST_PAD,), tl.int32).to(word_ptr.dtype.element_ty), mask=tail < list_width)
+    tl.store(count_ptr + slot, filled)
+
+
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def survey_kernel(
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, sample_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    first_row, rows, length, sample_width,
+):  # fmt: skip
+    """The ranks of every SURVEY_STEP-th key, [batch, rows, sample_width]; 0 where s > t."""
+    batch = tl.program_id(2).to(tl.int64)
+    local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
+    t = first_row + local
+    row_ok = (local < rows) & (t < length)
+    d = tl.arange(0, INDEX_PAD)
+    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
+    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
+    q0 = tl.load(iq_ptr + q_off, mask=row_ok[:, None], other=0.0)
+    q1 = tl.load(iq_ptr + q_off + 1 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q2 = tl.load(iq_ptr + q_off + 2 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q3 = tl.load(iq_ptr + q_off + 3 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    w0 = tl.load(iw_ptr + w_off, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w1 = tl.load(iw_ptr + w_off + 1 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    b0 = tl.load(ib_ptr + 0).to(tl.float32)
+    b1 = tl.load(ib_ptr + 1).to(tl.float32)
+    b2 = tl.load(ib_ptr + 2).to(tl.float32)
+    b3 = tl.load(ib_ptr + 3).to(tl.float32)
+    last = tl.cdiv(tl.minimum(first_row + (tl.program_id(0) + 1) * SCORE_ROWS, length), SURVEY_STEP)
+    begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
+    for n0 in range(begin, tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last), SCORE_KEYS):
+        n = n0 + tl.arange(0, SCORE_KEYS)
+        s = n * SURVEY_STEP
+        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+        k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
+        acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
+        rank = tl.where(s[None, :] <= t[:, None], rank_of(score_outer(acc0)), 0)
+        out = (batch * rows + local[:, None]) * sample_width + n[None, :]
+        tl.store(sample_ptr + out, rank, mask=row_ok[:, None])
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit
+def bin_of(histogram, place):
+    """(the highest bin with at least ``place`` ranks in it and above, how many are above it); -1 where there are fewer."""
+    bins = tl.arange(0, 256)
+    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
+    found = tl.max(tl.where(at_least >= place, bins, -1))
+    return found, tl.sum(tl.where(bins > found, histogram, 0))
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def guess_kernel(
+    sample_ptr, low_ptr, high_ptr, pivot_ptr, state_ptr,
+    first_row, rows, length, sample_width,
+):  # fmt: skip
+    """Per query: two scores that almost surely enclose its threshold, and about what its mean score is, from its sample."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    total = tl.maximum(t + 1 - LAST, 0)
+    sample_ptr += (batch * rows + row) * sample_width
+    samples = t // SURVEY_STEP + 1
+    i = tl.arange(0, SAMPLE)
+    held = 0
+    top = tl.zeros((), tl.uint32)
+    bottom = tl.full((), 0xFFFFFFFF, tl.uint32)
+    row_mean = 0.0
+    row_var = 0.0
+    for n0 in range(0, samples, SAMPLE):
+        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
+        real = rank != 0
+        held += tl.sum(real.to(tl.int32))
+        row_mean += tl.sum(tl.where(real, score_of(rank), 0.0))
+        rank = rank.to(tl.uint32, bitcast=True)
+        top = tl.maximum(top, tl.max(rank))
+        bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32)))
+    many = tl.maximum(held, 1) * 1.0
+    row_mean = row_mean / many
+    step = (top - tl.minimum(bottom, top)) // 256 + 1
+    coarse = tl.zeros((256,), tl.int32)
+    for n0 in range(0, samples, SAMPLE):
+        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
+        real = rank != 0
+        off = tl.where(real, score_of(rank) - row_mean, 0.0)
+        row_var += tl.sum(off * off)
+        rank = rank.to(tl.uint32, bitcast=True)
+        coarse += tl.histogram(((rank - bottom) // step).to(tl.int32), 256, mask=real)
+    row_var = row_var / many
+    ema0 = tl.load(state_ptr)
+    wanted = budget(ema0, row_var)
+    wanted = tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)
+    # The budget of a sample is off by as much as its variance.
+    spread = 5.6 / tl.sqrt(many)
+    fewest = tl.minimum(tl.maximum(wanted * (1.0 - spread), 0.0), BUDGET_MOST * 1.0)
+    most = tl.minimum(tl.maximum(wanted * (1.0 + spread), 0.0), BUDGET_MOST * 1.0)
+    share = many / tl.maximum(total, 1)
+    near = fewest * share
+    far = most * share
+    near = tl.floor(near - 4.0 * tl.sqrt(near) - 2.0).to(tl.int32)
+    far = tl.ceil(far + 4.0 * tl.sqrt(far) + 2.0).to(tl.int32)
+    above, beyond = bin_of(coarse, tl.maximum(near, 1))
+    below, within = bin_of(coarse, far)
+    # Once more inside the two bins, with half the bins for each.
+    part = step // 128 + 1
+    fine = tl.zeros((256,), tl.int32)
+    also = tl.zeros((256,), tl.int32)
+    for n0 in range(0, samples, SAMPLE):
+        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
+        real = rank != 0
+        rank = rank.to(tl.uint32, bitcast=True) - bottom
+        own = (rank // step).to(tl.int32)
+        inside = ((rank - own.to(tl.uint32) * step) // part).to(tl.int32)
+        fine += tl.histogram(inside, 256, mask=real & (own == above))
+        also += tl.histogram(inside, 256, mask=real & (own == below))
+    upper, _ = bin_of(fine, tl.maximum(near, 1) - beyond)
+    lower, _ = bin_of(also, far - within)
+    # What is above the sample's best few, or below its worst, has no bound in it.
+    high = bottom + tl.maximum(above, 0).to(tl.uint32) * step + (tl.maximum(upper, 0) + 1).to(tl.uint32) * part
+    high = tl.where((near >= 1) & (above >= 0), high, 0xFFFFFFFF)
+    low = bottom + tl.maximum(below, 0).to(tl.uint32) * step + tl.maximum(lower, 0).to(tl.uint32) * part
+    low = tl.where(below >= 0, low, 1)
+    if total <= MARKED:
+        # Few enough to look at every one.
+        low = tl.full((), 1, tl.uint32)
+        high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    least = score_of(low.to(tl.uint32).to(tl.int32, bitcast=True))
+    largest = score_of(high.to(tl.uint32).to(tl.int32, bitcast=True))
+    out = batch * rows + row
+    # An edge that is no number bounds nothing.
+    tl.store(low_ptr + out, tl.where(least == least, least, float("-inf")))
+    tl.store(high_ptr + out, tl.where(largest == largest, largest, float("inf")))
+    tl.store(pivot_ptr + out, row_mean)
+
+
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def mark_kernel(
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, candidate_ptr, place_ptr, found_ptr, pivot_ptr, moment_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """Marks what scores above the guess, a bit a query in the words of its tile, and keeps what lies inside it.
+
+    ``found`` counts, [batch, rows, 4]: keys inside, above, that compete, and that have a score at all.
+    """
+    batch = tl.program_id(2).to(tl.int64)
+    local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
+    t = first_row + local
+    row_ok = (local < rows) & (t < length)
+    first = first_row + tl.program_id(0) * SCORE_ROWS
+    begin = tl.program_id(1) * MARK_STRIP * SCORE_KEYS
+    end = tl.minimum(begin + MARK_STRIP * SCORE_KEYS, tl.minimum(first + SCORE_ROWS, length))
+    if begin >= end:
+        return
+    d = tl.arange(0, INDEX_PAD)
+    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
+    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
+    q0 = tl.load(iq_ptr + q_off, mask=row_ok[:, None], other=0.0)
+    q1 = tl.load(iq_ptr + q_off + 1 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q2 = tl.load(iq_ptr + q_off + 2 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q3 = tl.load(iq_ptr + q_off + 3 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    w0 = tl.load(iw_ptr + w_off, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w1 = tl.load(iw_ptr + w_off + 1 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    b0 = tl.load(ib_ptr + 0).to(tl.float32)
+    b1 = tl.load(ib_ptr + 1).to(tl.float32)
+    b2 = tl.load(ib_ptr + 2).to(tl.float32)
+    b3 = tl.load(ib_ptr + 3).to(tl.float32)
+    out = batch * rows + local
+    low = tl.load(low_ptr + out, mask=row_ok, other=float("inf"))[:, None]
+    high = tl.load(high_ptr + out, mask=row_ok, other=float("inf"))[:, None]
+    pivot = tl.load(pivot_ptr + out, mask=row_ok, other=0.0)[:, None]
+    sums = tl.zeros((SCORE_ROWS,), tl.float32)
+    squares = tl.zeros((SCORE_ROWS,), tl.float32)
+    scored = tl.zeros((SCORE_ROWS,), tl.int32)
+    over = tl.zeros((SCORE_ROWS,), tl.int32)
+    rivals = tl.zeros((SCORE_ROWS,), tl.int32)
+    bit = (1 << (tl.arange(0, SCORE_ROWS) % TILE))[:, None]
+    words = tl.program_id(0) * (SCORE_ROWS // TILE) + tl.arange(0, SCORE_ROWS // TILE)
+    words = mark_ptr + ((batch * (rows // TILE) + words) * width)[:, None]
+    candidates, places = candidate_ptr + out * MARKED, place_ptr + out * MARKED
+    # Keys that every query here sees come in whole blocks and need no mask.
+    inner = tl.maximum(tl.minimum(end, first + 1) // SCORE_KEYS * SCORE_KEYS, begin)
+    for edge in tl.static_range(0, 2):
+        for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
+            s = n0 + tl.arange(0, SCORE_KEYS)
+            k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+            if edge:
+                k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
+            else:
+                k = tl.load(ik_ptr + k_off)
+            acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
+            score = score_outer(acc0)
+            rival = tl.abs(score) < float("inf")
+            if edge:
+                rival = rival & (s[None, :] <= t[:, None]) & row_ok[:, None]
+            off = tl.where(rival, score - pivot, 0.0)
+            sums += tl.sum(off, 1)
+            squares += tl.sum(off * off, 1)
+            scored += tl.sum(rival.to(tl.int32), 1)
+            # Forced keys take no part in the contest.
+            rival = rival & (s[None, :] <= t[:, None] - LAST)
+            better = rival & (score > high)
+            inside = (rival & (score >= low) & (score <= high)).to(tl.int32)
+            # Three counts in one sum: a tile has fewer than 1024 keys.
+            counts = tl.sum((rival.to(tl.int32) << 20) + (better.to(tl.int32) << 10) + inside, 1)
+            rivals += counts >> 20
+            over += (counts >> 10) & 1023
+            counts = counts & 1023
+            word = tl.sum(tl.reshape(tl.where(better, bit, 0), (SCORE_ROWS // TILE, TILE, SCORE_KEYS)), 1)
+            tl.store(words + s[None, :], word.to(mark_ptr.dtype.element_ty))
+            taken = tl.atomic_add(found_ptr + out * 4, counts, mask=row_ok & (counts > 0), sem="relaxed")
+            # Their order is that of arrival; what is made of them does not depend on it.
+            slot = taken[:, None] + tl.cumsum(inside, 1) - inside
+            keep = (inside == 1) & (slot < MARKED)
+            tl.store(candidates[:, None] + slot, score.to(tl.int32, bitcast=True), mask=keep)
+            tl.store(places[:, None] + slot, tl.broadcast_to(s[None, :], (SCORE_ROWS, SCORE_KEYS)), mask=keep)
+    tl.atomic_add(found_ptr + out * 4 + 1, over, mask=row_ok, sem="relaxed")
+    tl.atomic_add(found_ptr + out * 4 + 2, rivals, mask=row_ok, sem="relaxed")
+    tl.atomic_add(found_ptr + out * 4 + 3, scored, mask=row_ok, sem="relaxed")
+    # In an order of their own, so that the sums repeat.
+    strip = (out * tl.num_programs(1) + tl.program_id(1)) * 2
+    tl.store(moment_ptr + strip, sums, mask=row_ok)
+    tl.store(moment_ptr + strip + 1, squares, mask=row_ok)
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length", "strips"])
+def settle_kernel(
+    bits_ptr, candidate_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr, pivot_ptr, moment_ptr, state_ptr, state_in_ptr,
+    first_row, rows, length, width, strips,
+):  # fmt: skip
+    """Per query: its budget k_t, and marks on the best of what lies inside the guess; ``missed`` where k_t does not."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    inside = tl.load(found_ptr + out * 4)
+    above = tl.load(found_ptr + out * 4 + 1)
+    total = tl.load(found_ptr + out * 4 + 2)
+    row_count = tl.maximum(tl.load(found_ptr + out * 4 + 3), 1) * 1.0
+    sums = 0.0
+    squares = 0.0
+    for strip in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)):
+        sums += tl.load(moment_ptr + (out * strips + strip) * 2)
+        squares += tl.load(moment_ptr + (out * strips + strip) * 2 + 1)
+    off = sums / row_count
+    row_var = tl.maximum(squares / row_count - off * off, 0.0)
+    ema0 = tl.load(state_ptr)
+    observed = ema0_input(row_var)
+    tl.store(state_in_ptr + batch * length + t, observed)
+    wanted = budget(ema0, row_var)
+    # 0 / 0 says nothing about a row, so it may keep the most.
+    wanted = tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)
+    k = tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0).to(tl.int32)
+    k = tl.minimum(k, total)
+    tl.store(budget_ptr + batch * length + t, k)
+    need = k - above
+    candidate_ptr += out * MARKED
+    place_ptr += out * MARKED
+    if (need < 0) | (need > inside) | (inside > MARKED):
+        tl.store(missed_ptr + batch * length + t, 1)
+    elif need > 0:
+        i = tl.arange(0, SCAN_KEYS)
+        for n0 in range(0, inside, SCAN_KEYS):
+            score = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.float32, bitcast=True)
+            tl.store(candidate_ptr + n0 + i, rank_of(score), mask=n0 + i < inside)
+        # Ranks were written by other threads than will read them.
+        tl.debug_barrier()
+        limit, ties = radix_select(candidate_ptr, 0 * row, inside, need)
+        tied = 0
+        for n0 in range(0, inside, SCAN_KEYS):
+            rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
+            tied += tl.sum(((rank == limit) & (n0 + i < inside)).to(tl.int32))
+        # Of equal ranks the smaller positions: the last of them, by bisection, where not all are taken.
+        last = t
+        reached = tl.where(tied > ties, 0, t)
+        while reached < last:
+            middle = (reached + last) // 2
+            count = 0
+            for n0 in range(0, inside, SCAN_KEYS):
+                rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
+                place = tl.load(place_ptr + n0 + i, mask=n0 + i < inside, other=length)
+                count += tl.sum(((rank == limit) & (place <= middle)).to(tl.int32))
+            if count >= ties:
+                last = middle
+            else:
+                reached = middle + 1
+        shift = row % TILE
+        for n0 in range(0, inside, SCAN_KEYS):
+            rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
+            place = tl.load(place_ptr + n0 + i, mask=n0 + i < inside, other=length)
+            chosen = (n0 + i < inside) & ((rank > limit) | ((rank == limit) & (place <= last)))
+            word = (batch * (rows // TILE) + row // TILE) * width + place
+            bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
+            tl.atomic_or(bits_ptr + word // WORDS, bit, mask=chosen, sem="relaxed")
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length", "offset", "marked_rows"])
+def amend_kernel(
+    rank_ptr, threshold_ptr, ties_ptr, missed_ptr, bits_ptr,
+    first_row, rows, length, width, offset, marked_rows,
+):  # fmt: skip
+    """Marks the choice of a query whose guess missed, from all of its ranks, in place of what was marked."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    if tl.load(missed_ptr + batch * length + t) != 0:
+        limit = tl.load(threshold_ptr + batch * rows + row).to(tl.uint32, bitcast=True)
+        ties = tl.load(ties_ptr + batch * rows + row)
+        rank_ptr += (batch * rows + row) * width
+        bits_ptr += (batch * (marked_rows // TILE) + (offset + row) // TILE) * width // WORDS
+        seen = 0
+        for n0 in range(0, t + 1, SCAN_KEYS):
+            s = n0 + tl.arange(0, SCAN_KEYS)
+            rank = tl.load(rank_ptr + s, mask=s <= t, other=0).to(tl.uint32, bitcast=True)
+            rival = rank != 0
+            rival = rival & (s <= t - LAST)
+            tied = (rival & (rank == limit)).to(tl.int32)
+            order = tl.cumsum(tied, 0) + seen
+            seen += tl.sum(tied)
+            chosen = rival & ((rank > limit) | ((tied == 1) & (order <= ties)))
+            bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((s % WORDS) * (32 // WORDS) + (offset + row) % TILE)
+            tl.atomic_or(bits_ptr + s // WORDS, bit, mask=chosen, sem="relaxed")
+            tl.atomic_and(bits_ptr + s // WORDS, ~bit, mask=(s <= t) & (chosen == 0), sem="relaxed")
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
+def collect_kernel(
+    mark_ptr, pos_ptr, word_ptr, count_ptr,
+    first_row, rows, length, width, first_slot, tiles, list_width,
+):  # fmt: skip
+    """The keys with a mark, in order of position, with the mark's bits: the lists that ``list_kernel`` makes."""
+    batch = tl.program_id(1).to(tl.int64)
+    tile = tl.program_id(0)
+    slot = batch * tiles + first_slot + tile
+    pos_ptr += slot * list_width
+    word_ptr += slot * list_width
+    mark_ptr += (batch * (rows // TILE) + tile) * width
+    end = tl.minimum(first_row + tile * TILE + TILE, length)
+    r = tl.arange(0, TILE)
+    t = first_row + tile * TILE + r
+    filled = 0
+    for n0 in range(0, end, COLLECT_KEYS):
+        s = n0 + tl.arange(0, COLLECT_KEYS)
+        word = tl.load(mark_ptr + s, mask=s < end, other=0)
+        if n0 + COLLECT_KEYS > first_row + tile * TILE - LAST:
+            forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
+            word |= tl.sum(forced.to(tl.int32) << r[:, None], 0).to(word.dtype)
+        wanted = (word != 0).to(tl.int32)
+        place = filled + tl.cumsum(wanted, 0) - wanted
+        tl.store(pos_ptr + place, s, mask=wanted == 1)
+        tl.store(word_ptr + place, word, mask=wanted == 1)
         filled += tl.sum(wanted)
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
@@ -930,6 +1341,12 @@ def chunk_rows(batch, length):
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
 
 
+def survey_rows(batch, length):
+    """How many queries are surveyed together: a multiple of a score tile and of a query tile."""
+    step = max(SCORE_ROWS.value, TILE.value)
+    return triton.cdiv(min(max(SURVEY_ROWS // batch, 1), max(length - SURVEY_FROM, 1)), step) * step
+
+
 def score_width(length):
     return triton.cdiv(length, SCORE_KEYS.value) * SCORE_KEYS.value
 
@@ -957,38 +1374,101 @@ class Selector:
         batch = iq.shape[0]
         self.iq, self.ik, self.iw, self.ib, self.batch, self.length = iq, ik, iw, ib, batch, length
         self.rows, self.width = chunk_rows(batch, length), score_width(length)
+        if length > SURVEY_FROM:
+            # Whole rows of scores only where a survey missed.
+            step = max(SCORE_ROWS.value, TILE.value)
+            fit = 2 * WORKSPACE // (4 * batch * (self.width + CANDIDATES.value))
+            self.rows = min(self.rows, max(fit // step * step, step))
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
         self.candidates = torch.empty(size * CANDIDATES.value, dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
         self.ties = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
+        self.missed = torch.zeros((batch, length), dtype=torch.int32, device=device)
+        if length > SURVEY_FROM:
+            self.surveyed = survey_rows(batch, length)
+            self.sample_width = score_width(triton.cdiv(length, SURVEY_STEP.value))
+            size = batch * self.surveyed
+            self.samples = torch.empty(size * self.sample_width, dtype=torch.int32, device=device)
+            self.marks = torch.empty(size // TILE.value * self.width, dtype=WORD, device=device)
+            self.marked = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
+            self.places = torch.empty_like(self.marked)
+            self.low, self.high = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
+            self.found = torch.empty(size * 4, dtype=torch.int32, device=device)
+            self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
+            self.pivot = torch.empty(size, dtype=torch.float32, device=device)
+            self.moments = torch.empty(size * self.strips * 2, dtype=torch.float32, device=device)
         self.state = state
         self.state_inputs = torch.empty((1, batch, length), dtype=torch.float32, device=device)
 
     def chunks(self):
         """(first query, number of queries) of each chunk, in order."""
+        if self.length > SURVEY_FROM:
+            short = [(first, min(self.rows, SURVEY_FROM - first)) for first in range(0, SURVEY_FROM, self.rows)]
+            long = range(SURVEY_FROM, self.length, self.surveyed)
+            return short + [(first, min(self.surveyed, self.length - first)) for first in long]
         return [(first, min(self.rows, self.length - first)) for first in range(0, self.length, self.rows)]
 
     def choose(self, first, count, lists, first_slot):
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
-        end = first + count
-        strip = SCORE_KEYS.value * SCORE_STRIP.value
-        score_kernel[(triton.cdiv(count, SCORE_ROWS.value), triton.cdiv(end, strip), self.batch)](
-            self.iq, self.ik, self.iw, self.ib, self.ranks,
-            *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3),
-            first, self.rows, self.length, self.width,
-            **LAUNCH["score_kernel"],
-        )  # fmt: skip
-        threshold_kernel[(count, self.batch)](
-            self.ranks, self.candidates, self.threshold, self.ties, self.budget, self.state, self.state_inputs,
-            first, self.rows, self.length, self.width,
-            **LAUNCH["threshold_kernel"],
-        )  # fmt: skip
+        if first >= SURVEY_FROM:
+            return self.survey(first, count, lists, first_slot)
+        self.rank(first, count, first + count, again=False)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
             self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
             first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
             **LAUNCH["list_kernel"],
+        )  # fmt: skip
+
+    def rank(self, first, count, end, again):
+        """All ranks of queries first .. first + count, and the threshold of each; ``again``: of those whose survey missed."""
+        score_kernel[(triton.cdiv(count, SCORE_ROWS.value), triton.cdiv(end, SCORE_KEYS.value * SCORE_STRIP.value), self.batch)](
+            self.iq, self.ik, self.iw, self.ib, self.ranks, self.missed,
+            *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3),
+            first, self.rows, self.length, self.width, AGAIN=again,
+            **LAUNCH["score_kernel"],
+        )  # fmt: skip
+        threshold_kernel[(count, self.batch)](
+            self.ranks, self.candidates, self.threshold, self.ties, self.budget, self.missed, self.state, self.state_inputs,
+            first, self.rows, self.length, self.width, AGAIN=again,
+            **LAUNCH["threshold_kernel"],
+        )  # fmt: skip
+
+    def survey(self, first, count, lists, first_slot):
+        """As ``choose``, for long rows: no score is written but those near a threshold, which a sample tells beforehand."""
+        size = first, self.surveyed, self.length
+        tiles, bits = triton.cdiv(count, SCORE_ROWS.value), self.marks.view(torch.int32)
+        index = self.iq, self.ik, self.iw, self.ib
+        index_strides = *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3)
+        strip = SCORE_STRIP.value * SCORE_KEYS.value
+        survey_kernel[(tiles, triton.cdiv(triton.cdiv(first + count, SURVEY_STEP.value), strip), self.batch)](
+            *index, self.samples, *index_strides, *size, self.sample_width, **LAUNCH["survey_kernel"],
+        )  # fmt: skip
+        guess_kernel[(count, self.batch)](
+            self.samples, self.low, self.high, self.pivot, self.state,
+            *size, self.sample_width, **LAUNCH["guess_kernel"],
+        )  # fmt: skip
+        self.found.zero_()
+        mark_kernel[(tiles, self.strips, self.batch)](
+            *index, self.low, self.high, self.marks, self.marked, self.places, self.found, self.pivot, self.moments,
+            *index_strides, *size, self.width, **LAUNCH["mark_kernel"],
+        )  # fmt: skip
+        settle_kernel[(count, self.batch)](
+            bits, self.marked, self.places, self.found, self.budget, self.missed, self.pivot, self.moments, self.state, self.state_inputs,
+            *size, self.width, self.strips, **LAUNCH["settle_kernel"],
+        )  # fmt: skip
+        for offset in range(0, count, self.rows):
+            rows = min(self.rows, count - offset)
+            self.rank(first + offset, rows, first + offset + rows, again=True)
+            amend_kernel[(rows, self.batch)](
+                self.ranks, self.threshold, self.ties, self.missed, bits,
+                first + offset, self.rows, self.length, self.width, offset, self.surveyed,
+                **LAUNCH["amend_kernel"],
+            )  # fmt: skip
+        collect_kernel[(triton.cdiv(count, TILE.value), self.batch)](
+            self.marks, lists.pos, lists.word, lists.count,
+            *size, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2], **LAUNCH["collect_kernel"],
         )  # fmt: skip
 
 
@@ -1212,12 +1692,16 @@ def stream(query, key, value, z0, selector):
     lse = torch.empty((batch, heads, length), dtype=torch.float32, device=query.device)
     chunks = selector.chunks()
     # Long rows make for short chunks, and a launch must fill the GPU.
-    together = triton.cdiv(STREAM_ROWS, selector.rows)
-    tiles = triton.cdiv(min(together * selector.rows, length), TILE.value)
-    lists = empty_lists(selector.batch, tiles, length, query.device)
-    for i in range(0, len(chunks), together):
-        first = chunks[i][0]
-        for start, count in chunks[i : i + together]:
+    groups = [[chunks[0]]]
+    for start, count in chunks[1:]:
+        if start - groups[-1][0][0] >= STREAM_ROWS:
+            groups.append([])
+        groups[-1].append((start, count))
+    most = max(sum(count for _, count in group) for group in groups)
+    lists = empty_lists(selector.batch, triton.cdiv(most, TILE.value), length, query.device)
+    for group in groups:
+        first = group[0][0]
+        for start, count in group:
             selector.choose(start, count, lists, (start - first) // TILE.value)
         tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, z0, out, lse, None, lists, tile, tiles)

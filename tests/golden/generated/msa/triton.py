@@ -1013,12 +1013,16 @@ def stream(query, key, value, selector):
     lse = torch.empty((batch, heads, length), dtype=torch.float32, device=query.device)
     chunks = selector.chunks()
     # Long rows make for short chunks, and a launch must fill the GPU.
-    together = triton.cdiv(STREAM_ROWS, selector.rows)
-    tiles = triton.cdiv(min(together * selector.rows, length), TILE.value)
-    lists = empty_lists(selector.batch, tiles, length, query.device)
-    for i in range(0, len(chunks), together):
-        first = chunks[i][0]
-        for start, count in chunks[i : i + together]:
+    groups = [[chunks[0]]]
+    for start, count in chunks[1:]:
+        if start - groups[-1][0][0] >= STREAM_ROWS:
+            groups.append([])
+        groups[-1].append((start, count))
+    most = max(sum(count for _, count in group) for group in groups)
+    lists = empty_lists(selector.batch, triton.cdiv(most, TILE.value), length, query.device)
+    for group in groups:
+        first = group[0][0]
+        for start, count in group:
             selector.choose(start, count, lists, (start - first) // TILE.value)
         tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, out, lse, lists, tile, tiles)

@@ -56,6 +56,8 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
+# CUDA has an instruction for tanh, which Triton's interpreter has not.
+ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 FIRST = tl.constexpr(1)
 LAST = tl.constexpr(3)
 INDEX_HEADS = tl.constexpr(4)
@@ -101,6 +103,25 @@ def sigmoid(x):
 
 
 @triton.jit
+def quick_tanh(x):
+    """Of CUDA's one instruction, whose relative error is up to 2^-11; elsewhere exact."""
+    if ONE_INSTRUCTION:
+        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+    else:
+        return tanh(x)
+
+
+@triton.jit
+def quick_sigmoid(x):
+    return 0.5 * quick_tanh(0.5 * x) + 0.5
+
+
+@triton.jit
+def tanh(x):
+    return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
+
+
+@triton.jit
 def minimum(x, y):
     return tl.where((x <= y) | (x != x), x, y)
 
@@ -127,6 +148,12 @@ def output_gate_grad(z0):
 @triton.jit
 def score_term0(dot, w, b):
     return sigmoid(w) * sigmoid(dot * 0.125 + b)
+
+
+# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def quick_term0(dot, w, b):
+    return quick_sigmoid(w) * quick_sigmoid(dot * 0.125 + b)
 
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -167,13 +194,13 @@ def budget(ema0, row_var):
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = score_term0(dot, w0, b0)
+    acc0 = quick_term0(dot, w0, b0) if k.dtype != tl.float32 else score_term0(dot, w0, b0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w1, b1)
+    acc0 += quick_term0(dot, w1, b1) if k.dtype != tl.float32 else score_term0(dot, w1, b1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w2, b2)
+    acc0 += quick_term0(dot, w2, b2) if k.dtype != tl.float32 else score_term0(dot, w2, b2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w3, b3)
+    acc0 += quick_term0(dot, w3, b3) if k.dtype != tl.float32 else score_term0(dot, w3, b3)
     return acc0
 
 
@@ -1175,12 +1202,16 @@ def stream(query, key, value, z0, selector):
     lse = torch.empty((batch, heads, length), dtype=torch.float32, device=query.device)
     chunks = selector.chunks()
     # Long rows make for short chunks, and a launch must fill the GPU.
-    together = triton.cdiv(STREAM_ROWS, selector.rows)
-    tiles = triton.cdiv(min(together * selector.rows, length), TILE.value)
-    lists = empty_lists(selector.batch, tiles, length, query.device)
-    for i in range(0, len(chunks), together):
-        first = chunks[i][0]
-        for start, count in chunks[i : i + together]:
+    groups = [[chunks[0]]]
+    for start, count in chunks[1:]:
+        if start - groups[-1][0][0] >= STREAM_ROWS:
+            groups.append([])
+        groups[-1].append((start, count))
+    most = max(sum(count for _, count in group) for group in groups)
+    lists = empty_lists(selector.batch, triton.cdiv(most, TILE.value), length, query.device)
+    for group in groups:
+        first = group[0][0]
+        for start, count in group:
             selector.choose(start, count, lists, (start - first) // TILE.value)
         tile, tiles = first // TILE.value, triton.cdiv(start + count - first, TILE.value)
         attend_forward(query, key, value, z0, selector.spans, out, lse, None, lists, tile, tiles)

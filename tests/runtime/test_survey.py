@@ -1,0 +1,133 @@
+"""Long rows are selected from without writing their scores: the choice is the reference's, guessed well or badly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import triton.language as tl
+from torch import Tensor
+
+import gsa_dsl
+from gsa_dsl.codegen.emit import surveys
+from gsa_dsl.options import KernelConfig
+from tests.codegen.generated import EXAMPLES, plan_of_example
+from tests.runtime.test_selection import CODES, SCORE, check, with_scores
+
+TILES = KernelConfig(
+    tile=8, block_keys=16, backward_keys=16, score_rows=16, score_keys=8, strip=1, scan_keys=16, list_keys=16, sample=8
+)
+LENGTH = 45
+SPREAD = "budget[t] = clamp(9 * ema(var(score[t])) / var(score[t]) + mean(score[t]), 1, 12)\n  select top budget tokens"
+BUDGETS = {
+    "none": "budget[t] = clamp(0 * mean(score[t]), 0, 0)\n  select top budget tokens\n  always first 1, last 2",
+    "one": "select top 1 tokens",
+    "some": "select top 7 tokens",
+    "all": "select top 200 tokens",
+    "forced": "select top 5 tokens\n  always first 3, last 4",
+    "first": "select top 3 tokens\n  always first 20",
+    "by spread": SPREAD,
+    "by spread beside forced": f"{SPREAD}\n  always first 2, last 3",
+}
+
+
+def compiled(clauses: str, config: KernelConfig = TILES) -> gsa_dsl.CompiledAttention:
+    indexer = f"indexer {{ heads 1 dim 64 keys shared score[t, s] = {SCORE} }}"
+    text = f"attention a {{ causal\n {indexer}\n {clauses} }}"
+    return gsa_dsl.compile(text, heads=2, kv_heads=1, head_dim=16, backend="interpret", config=config)
+
+
+@contextmanager
+def surveying(attention: gsa_dsl.CompiledAttention, **constants: int) -> Iterator[dict[str, Any]]:
+    """While open, rows from position 8 on are surveyed, with other constants of the module if given; tells of misses."""
+    module: Any = attention.kernels
+    told: dict[str, Any] = {"surveyed": 0, "missed": 0}
+
+    class Told(module.Selector):  # type: ignore[misc, name-defined]
+        def survey(self, first: int, count: int, *lists: Any) -> None:
+            super().survey(first, count, *lists)
+            told["surveyed"] += count * self.batch
+            told["missed"] += int(self.missed[:, first : first + count].sum())
+
+    changed: dict[str, Any] = {"SURVEY_FROM": 8, "Selector": Told}
+    changed |= {name: value if name == "SURVEY_ROWS" else tl.constexpr(value) for name, value in constants.items()}
+    kept = {name: getattr(module, name) for name in changed}
+    vars(module).update(changed)
+    try:
+        yield told
+    finally:
+        vars(module).update(kept)
+
+
+def tables() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    normal = torch.randn(1, LENGTH, LENGTH, generator=generator).mul(8).round().div(8)
+    few = torch.randint(0, 3, (1, LENGTH, LENGTH), generator=generator).float()
+    numbers = torch.tensor([-1.0, 0.5, 2.0, *CODES.values()])
+    odd = numbers[torch.randint(len(numbers), (1, LENGTH, LENGTH), generator=generator)]
+    return {"normal": normal, "few values": few, "no numbers": odd, "one value": torch.full((1, LENGTH, LENGTH), 2.5)}
+
+
+@pytest.mark.parametrize("scores", list(tables()))
+@pytest.mark.parametrize("budget", list(BUDGETS))
+def test_the_choice_is_the_references(budget: str, scores: str) -> None:
+    attention = compiled(BUDGETS[budget])
+    with surveying(attention) as told:
+        check(attention, tables()[scores])
+    assert told["surveyed"] == LENGTH - 8
+
+
+@pytest.mark.parametrize("marked", [4, 16])
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_a_guess_that_misses_is_made_good(step: int, marked: int) -> None:
+    for budget in ("some", "by spread beside forced"):
+        attention = compiled(BUDGETS[budget])
+        for scores in ("normal", "few values"):
+            with surveying(attention, SURVEY_STEP=step, MARKED=marked) as told:
+                check(attention, tables()[scores])
+            assert told["missed"] > 0
+
+
+def test_a_good_guess_leaves_little_to_look_at() -> None:
+    attention = compiled("select top 3 tokens")
+    scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(1))
+    with surveying(attention, MARKED=32) as told:
+        check(attention, scores)
+    assert told["surveyed"] == 52
+    assert told["missed"] == 0
+
+
+@pytest.mark.parametrize("tile", [4, 16, 32])
+def test_words_of_every_width_hold_the_marks(tile: int) -> None:
+    attention = compiled(BUDGETS["forced"], replace(TILES, tile=tile, score_rows=32))
+    scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(2))
+    check(attention, scores)
+
+
+def test_several_chunks_and_sequences_agree_with_one() -> None:
+    attention = compiled(SPREAD)
+    scores = torch.randn(2, 60, 60, generator=torch.Generator().manual_seed(4)).mul(4).round()
+    operands = with_scores(scores)
+    want, expected = attention(**operands, return_aux=True)
+    with surveying(attention, MARKED=16, SURVEY_ROWS=32) as told:
+        output, aux = attention(**operands, return_aux=True)
+        streamed = attention(**operands)
+    assert told["surveyed"] == 2 * 2 * 52  # with and without gradients
+    assert torch.equal(aux.selection.mask(), expected.selection.mask())
+    assert torch.equal(aux.budget, expected.budget)
+    torch.testing.assert_close(aux.ema_inputs, expected.ema_inputs)
+    torch.testing.assert_close(output, want)
+    torch.testing.assert_close(streamed, want)
+
+
+def test_what_is_surveyed() -> None:
+    surveyed = {name for name in EXAMPLES if surveys(plan_of_example(name))}
+    assert surveyed == {"dsa", "gsa", "gsa_small", "gsa_soft", "sparse_only"}
+    plan = plan_of_example("gsa")
+    assert not surveys(replace(plan, config=replace(plan.config, score_rows=plan.config.tile // 2)))
+    assert "survey_kernel" not in Path("tests/golden/generated/packed/triton.py").read_text(encoding="utf-8")
