@@ -86,7 +86,6 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
         "marked": max(2 * plan.config.sample, 64),
         "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
-        "words": {"torch.uint8": 4, "torch.int16": 2, "torch.int32": 1}[word],
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,
         # The row of choices, the column of a query, and the number of columns, as the kernels call them.
@@ -129,11 +128,12 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
 def surveys(plan: Plan) -> bool:
     """Whether long rows are selected from without writing their scores: a sample must tell about where thresholds lie.
 
-    Tokens of whole sequences, and budgets whose statistics a sample has too; tiles of queries within those of scores.
+    Tokens of whole sequences, and budgets whose statistics a sample has too; tiles of queries within those of scores,
+    and with two bits a query in a word.
     """
     grain, budget, config = plan.grain, plan.budget, plan.config
     whole = grain.block == 1 and grain.queries == 1 and plan.causal and not plan.documents
-    if budget is None or not whole or config.tile > config.score_rows:
+    if budget is None or not whole or config.tile > min(config.score_rows, 16):
         return False
     return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 
@@ -202,6 +202,7 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
         if surveys(plan):
             chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
+            chosen |= {"keep_kernel": config.score}
             chosen |= {"settle_kernel": config.settle, "amend_kernel": config.threshold, "collect_kernel": config.lists}
     if plan.soft:
         # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.

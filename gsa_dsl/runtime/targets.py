@@ -34,7 +34,7 @@ REGISTER_LIMIT = {"gfx942": 512}
 _INT32 = (
     *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "ties_ptr", "budget_ptr"),
     *("start_ptr", "stop_ptr", "place_ptr"),
-    *("sample_ptr", "found_ptr", "missed_ptr", "bits_ptr"),
+    *("sample_ptr", "found_ptr", "near_ptr", "missed_ptr", "bits_ptr"),
 )
 _FLOAT32 = (
     *("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
@@ -143,7 +143,7 @@ def _type(module: ModuleType, name: str, dtype: str) -> str:
     if name in _FLOAT32 or name in _STATE or pooled:
         return "*fp32"
     if name in ("word_ptr", "mark_ptr"):
-        return _WORD[str(module.WORD).removeprefix("torch.")]
+        return _WORD[str(module.WORD if name == "word_ptr" else module.MARK).removeprefix("torch.")]
     return f"*{dtype}" if name.endswith("_ptr") else "i32"
 
 

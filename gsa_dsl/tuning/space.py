@@ -89,7 +89,7 @@ GROUPS = (
 )
 RARE = {
     "backward": ("attend_bwd_index_kernel",),
-    "score": ("survey_kernel", "mark_kernel"),
+    "score": ("survey_kernel", "mark_kernel", "keep_kernel"),
     "threshold": ("guess_kernel", "settle_kernel", "amend_kernel"),
     "list": ("collect_kernel",),
 }

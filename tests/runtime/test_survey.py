@@ -102,7 +102,7 @@ def test_a_good_guess_leaves_little_to_look_at() -> None:
     assert told["missed"] == 0
 
 
-@pytest.mark.parametrize("tile", [4, 16, 32])
+@pytest.mark.parametrize("tile", [4, 16])
 def test_words_of_every_width_hold_the_marks(tile: int) -> None:
     attention = compiled(BUDGETS["forced"], replace(TILES, tile=tile, score_rows=32))
     scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(2))
