@@ -51,6 +51,7 @@ class KernelConfig:
     threshold: Launch = Launch(4, 1)
     lists: Launch = Launch(4, 1)
     guess: Launch = Launch(4, 1)
+    keep: Launch = Launch(2, 2)
     settle: Launch = Launch(4, 1)
     loss: Launch = Launch(4, 2)
 

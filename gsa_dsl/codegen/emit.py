@@ -21,6 +21,9 @@ _LIBRARY = "# The helpers that are called below."
 UNROLLED_HEADS = 8
 """Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
 
+SCORING = {"score_kernel", "survey_kernel", "mark_kernel", "keep_kernel"}
+"""Kernels in which equal keys score alike: which products are rounded would be the compiler's whim, key by key."""
+
 GATE_LAUNCH = Launch(4, 1)
 PREPARE_LAUNCH = Launch(8, 1)
 """Gates before the attention and the backward's preparation only move bytes: nothing to tune."""
@@ -84,7 +87,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "survey_from": max(4 * plan.config.sample, plan.config.score_rows, plan.config.tile),
         "survey_rows": SURVEY_ROWS,
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
-        "marked": max(2 * plan.config.sample, 64),
+        "marked": max(2 * plan.config.sample, 32),
         "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,
@@ -133,7 +136,7 @@ def surveys(plan: Plan) -> bool:
     """
     grain, budget, config = plan.grain, plan.budget, plan.config
     whole = grain.block == 1 and grain.queries == 1 and plan.causal and not plan.documents
-    if budget is None or not whole or config.tile > min(config.score_rows, 16):
+    if budget is None or not whole or config.tile > 16 or config.score_rows < 16:
         return False
     return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 
@@ -188,7 +191,7 @@ def _forced_most(plan: Plan) -> str:
 
 
 def launches(plan: Plan) -> dict[str, dict[str, int]]:
-    """``num_warps`` and ``num_stages`` of each kernel the module has."""
+    """The options each kernel of the module is launched with."""
     config = plan.config
     chosen = {
         "attend_fwd_kernel": config.attend,
@@ -202,14 +205,17 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
         if surveys(plan):
             chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
-            chosen |= {"keep_kernel": config.score}
+            chosen |= {"keep_kernel": config.keep}
             chosen |= {"settle_kernel": config.settle, "amend_kernel": config.threshold, "collect_kernel": config.lists}
     if plan.soft:
         # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.
         chosen["attend_bwd_index_kernel"] = Launch(config.backward.warps, 1)
     if plan.temperature is not None:
         chosen["indexer_loss_kernel"] = config.loss
-    return {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
+    made = {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
+    for name in SCORING & made.keys():
+        made[name]["enable_fp_fusion"] = False
+    return made
 
 
 def meta(plan: Plan) -> dict[str, object]:

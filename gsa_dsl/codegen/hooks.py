@@ -47,11 +47,12 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
         for i, reduction in enumerate(score.reductions):
             params = tuple(name for name, _ in reduction.partials)
             add(f"score_term{i}", params, (reduction.term,), score.origin)
-            ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
-            if dialect is TRITON and ops & {"sigmoid", "tanh"}:
-                made.append(Hook(f"quick_term{i}", params, print_scalars((reduction.term,), QUICK), score.origin))
             if plan.trains:
                 add(f"score_term{i}_grad", params, tuple(partial for _, partial in reduction.partials), score.origin)
+            ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
+            # A logit may take the score's logarithm, which a small error of a small score makes a large one.
+            if dialect is TRITON and ops & {"sigmoid", "tanh"} and not plan.soft:
+                made.append(Hook(f"quick_term{i}", params, print_scalars((reduction.term,), QUICK), score.origin))
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
         add("score_outer", accs, (score.outer,), score.origin)
         if plan.trains:

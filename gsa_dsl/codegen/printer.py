@@ -50,7 +50,7 @@ TRITON = Dialect(
         "pow": "power({0}, {1})",
     },
 )
-# Scores of half-precision operands, which say nothing of a function's last bits.
+# Scores of half-precision operands, which say nothing of a function's last bits; products are added without rounding.
 QUICK = Dialect("quick", {**TRITON.functions, "sigmoid": "quick_sigmoid({0})", "tanh": "quick_tanh({0})"})
 TORCH = Dialect(
     "torch",
@@ -148,6 +148,9 @@ def _text(node: Scalar, dialect: Dialect, names: Mapping[Scalar, str]) -> tuple[
         return _number(node.value), _ATOM_LEVEL if node.value >= 0 else _NEG_LEVEL
     if node.op == "neg":
         return f"-{_bracket(node.args[0], _ATOM_LEVEL, dialect, names)}", _NEG_LEVEL
+    if dialect is QUICK and node.op == "add" and (product := _product(node, names)) is not None:
+        texts = [_text(arg, dialect, names)[0] for arg in product]
+        return f"tl.fma({', '.join(texts)})", _ATOM_LEVEL
     if node.op in _INFIX:
         sign, level = _INFIX[node.op]
         # Python chains comparisons, so one on the left needs brackets too.
@@ -162,6 +165,14 @@ def _text(node: Scalar, dialect: Dialect, names: Mapping[Scalar, str]) -> tuple[
         # Between two Python numbers torch.where would choose float32, whatever the condition compares.
         texts[2] = f"{inputs(node.args[0])[0]}.new_tensor({texts[2]})"
     return dialect.functions[node.op].format(*texts), _ATOM_LEVEL
+
+
+def _product(node: Apply, names: Mapping[Scalar, str]) -> tuple[Scalar, Scalar, Scalar] | None:
+    """The factors and the other term of a sum with a product that has no name; that on the left if both are."""
+    for part, other in ((node.args[0], node.args[1]), (node.args[1], node.args[0])):
+        if isinstance(part, Apply) and part.op == "mul" and part not in names:
+            return part.args[0], part.args[1], other
+    return None
 
 
 def _bracket(node: Scalar, level: int, dialect: Dialect, names: Mapping[Scalar, str]) -> str:

@@ -129,7 +129,7 @@ def _compile(
     compiled = triton_compile(
         ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
         target=TARGETS[target],
-        options={"num_warps": options["num_warps"], "num_stages": options["num_stages"]},
+        options=dict(options),
     )
     label = ", ".join(f"{flag}={value}" for flag, value in variant.items())
     return KernelReport(name, label, target, compiled.metadata.shared, _matrix(compiled), *_usage(compiled))

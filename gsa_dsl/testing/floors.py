@@ -57,6 +57,8 @@ class Floors:
         score = torch.ones_like(dot, requires_grad=False) if self.spec.soft else None
         dimensions = {"head_dim": case.head_dim, "heads": case.heads, "kv_heads": case.kv_heads}
         found = logits(self.spec, Pairs(dot, len(sizes), score, bias, dimensions))
+        if not found.requires_grad:  # it does not read the product
+            return 0.0
         (slope,) = torch.autograd.grad(found.sum(), dot)
         return torch.where(slope.isfinite(), slope.abs(), 0.0).amax().item()
 

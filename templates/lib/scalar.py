@@ -23,7 +23,7 @@ def quick_tanh(x):
 
 @triton.jit
 def quick_sigmoid(x):
-    return 0.5 * quick_tanh(0.5 * x) + 0.5
+    return tl.fma(quick_tanh(0.5 * x), 0.5, 0.5)
 
 
 @triton.jit

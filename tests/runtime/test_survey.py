@@ -44,7 +44,7 @@ def compiled(clauses: str, config: KernelConfig = TILES) -> gsa_dsl.CompiledAtte
 
 @contextmanager
 def surveying(attention: gsa_dsl.CompiledAttention, **constants: int) -> Iterator[dict[str, Any]]:
-    """While open, rows from position 8 on are surveyed, with other constants of the module if given; tells of misses."""
+    """While open, rows from position 8 on are surveyed, by other constants of the module if given; tells of misses."""
     module: Any = attention.kernels
     told: dict[str, Any] = {"surveyed": 0, "missed": 0}
 
@@ -129,5 +129,6 @@ def test_what_is_surveyed() -> None:
     surveyed = {name for name in EXAMPLES if surveys(plan_of_example(name))}
     assert surveyed == {"dsa", "gsa", "gsa_small", "gsa_soft", "sparse_only"}
     plan = plan_of_example("gsa")
-    assert not surveys(replace(plan, config=replace(plan.config, score_rows=plan.config.tile // 2)))
+    assert not surveys(replace(plan, config=replace(plan.config, tile=32)))
+    assert not surveys(replace(plan, config=replace(plan.config, score_rows=8)))
     assert "survey_kernel" not in Path("tests/golden/generated/packed/triton.py").read_text(encoding="utf-8")

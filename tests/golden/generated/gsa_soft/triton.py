@@ -31,12 +31,13 @@ LAUNCH = {
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
-    "score_kernel": {"num_warps": 4, "num_stages": 3},
+    "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
-    "survey_kernel": {"num_warps": 4, "num_stages": 3},
+    "survey_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "guess_kernel": {"num_warps": 4, "num_stages": 1},
-    "mark_kernel": {"num_warps": 4, "num_stages": 3},
+    "mark_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
+    "keep_kernel": {"num_warps": 2, "num_stages": 2, "enable_fp_fusion": False},
     "settle_kernel": {"num_warps": 4, "num_stages": 1},
     "amend_kernel": {"num_warps": 4, "num_stages": 1},
     "collect_kernel": {"num_warps": 4, "num_stages": 1},
@@ -60,8 +61,6 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
-# CUDA has an instruction for tanh, which Triton's interpreter has not.
-ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 LAST = tl.constexpr(3)
 INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
@@ -77,12 +76,18 @@ LIST_PAD = tl.constexpr(64)
 SURVEY_FROM = 8192  # the first query whose row is long enough to survey
 SURVEY_ROWS = 4096  # queries surveyed together
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
-MARK_STRIP = tl.constexpr(128)
+GUESS_STEPS = tl.constexpr(10)  # of a bisection
+MARK_STRIP = tl.constexpr(64)
 MARKED = tl.constexpr(4096)  # keys near a threshold, at most
-COLLECT_KEYS = tl.constexpr(2048)
+COLLECT_KEYS = tl.constexpr(1024)
+KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds
+KEEP_KEYS = tl.constexpr(1024)
 BUDGET_MOST = tl.constexpr(5)
 WORD = torch.int16  # a bit for each query of a tile
-WORDS = tl.constexpr(2)  # of them in 32 bits
+MARK = torch.int32  # two bits for each query of a tile: above a guess, and inside it
+ABOVE = tl.constexpr(65535)  # the first ones
+INSIDE = tl.constexpr(16)  # where the second ones begin
+WORDS = tl.constexpr(1)  # marks in 32 bits
 WORKSPACE = 256 << 20  # bytes of scores in memory at a time
 CHUNK_ROWS = 1792  # queries whose scores are in memory at a time, where the workspace may grow to hold them
 STREAM_ROWS = 4096  # queries attended to in one launch, at least
@@ -111,25 +116,6 @@ def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
 
 
-@triton.jit
-def quick_tanh(x):
-    """Of CUDA's one instruction, whose relative error is up to 2^-11; elsewhere exact."""
-    if ONE_INSTRUCTION:
-        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
-    else:
-        return tanh(x)
-
-
-@triton.jit
-def quick_sigmoid(x):
-    return 0.5 * quick_tanh(0.5 * x) + 0.5
-
-
-@triton.jit
-def tanh(x):
-    return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
-
-
 # [gsa_soft.gsa:12] logit[t, s] = q[t] . k[s] / sqrt(head_dim) + log(score[t, s])
 @triton.jit
 def logit(dot, score):
@@ -146,12 +132,6 @@ def logit_grad(score):
 @triton.jit
 def score_term0(dot, w, b):
     return sigmoid(w) * sigmoid(dot * 0.125 + b)
-
-
-# [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
-@triton.jit
-def quick_term0(dot, w, b):
-    return quick_sigmoid(w) * quick_sigmoid(dot * 0.125 + b)
 
 
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -180,13 +160,13 @@ def score_outer_grad(acc0):
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = quick_term0(dot, w0, b0) if k.dtype != tl.float32 else score_term0(dot, w0, b0)
+    acc0 = score_term0(dot, w0, b0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w1, b1) if k.dtype != tl.float32 else score_term0(dot, w1, b1)
+    acc0 += score_term0(dot, w1, b1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w2, b2) if k.dtype != tl.float32 else score_term0(dot, w2, b2)
+    acc0 += score_term0(dot, w2, b2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w3, b3) if k.dtype != tl.float32 else score_term0(dot, w3, b3)
+    acc0 += score_term0(dot, w3, b3)
     return acc0
 
 
@@ -438,12 +418,17 @@ def survey_kernel(
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
-def bin_of(histogram, place):
-    """(the highest bin with at least ``place`` ranks in it and above, how many are above it); -1 where there are fewer."""
-    bins = tl.arange(0, 256)
-    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
-    found = tl.max(tl.where(at_least >= place, bins, -1))
-    return found, tl.sum(tl.where(bins > found, histogram, 0))
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        if tl.sum((rank >= middle).to(tl.int32)) >= need:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -471,41 +456,37 @@ def guess_kernel(
         top = tl.maximum(top, tl.max(rank))
         bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32)))
     many = tl.maximum(held, 1) * 1.0
-    step = (top - tl.minimum(bottom, top)) // 256 + 1
-    coarse = tl.zeros((256,), tl.int32)
-    for n0 in range(0, samples, SAMPLE):
-        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
-        real = rank != 0
-        rank = rank.to(tl.uint32, bitcast=True)
-        coarse += tl.histogram(((rank - bottom) // step).to(tl.int32), 256, mask=real)
     fewest = BUDGET_MOST * 1.0
     most = BUDGET_MOST * 1.0
     share = many / tl.maximum(total, 1)
     near = fewest * share
     far = most * share
-    near = tl.floor(near - 4.0 * tl.sqrt(near) - 2.0).to(tl.int32)
-    far = tl.ceil(far + 4.0 * tl.sqrt(far) + 2.0).to(tl.int32)
-    above, beyond = bin_of(coarse, tl.maximum(near, 1))
-    below, within = bin_of(coarse, far)
-    # Once more inside the two bins, with half the bins for each.
-    part = step // 128 + 1
-    fine = tl.zeros((256,), tl.int32)
-    also = tl.zeros((256,), tl.int32)
-    for n0 in range(0, samples, SAMPLE):
-        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
-        real = rank != 0
-        rank = rank.to(tl.uint32, bitcast=True) - bottom
-        own = (rank // step).to(tl.int32)
-        inside = ((rank - own.to(tl.uint32) * step) // part).to(tl.int32)
-        fine += tl.histogram(inside, 256, mask=real & (own == above))
-        also += tl.histogram(inside, 256, mask=real & (own == below))
-    upper, _ = bin_of(fine, tl.maximum(near, 1) - beyond)
-    lower, _ = bin_of(also, far - within)
+    # Four deviations of how many of the best a sample holds that leaves out all but one in so many.
+    near = tl.floor(near - 4.0 * tl.sqrt(near * (1.0 - 1.0 / SURVEY_STEP)) - 2.0).to(tl.int32)
+    far = tl.ceil(far + 4.0 * tl.sqrt(far * (1.0 - 1.0 / SURVEY_STEP)) + 2.0).to(tl.int32)
+    # Bisection for both edges together; what is left of the range is far less than a bracket is wide.
+    low = tl.minimum(bottom, top)
+    high = top
+    below = high
+    above = low
+    for _ in range(0, GUESS_STEPS):
+        upper = above + (high - above + 1) // 2
+        lower = low + (below - low + 1) // 2
+        reach_upper = tl.zeros((SAMPLE,), tl.int32)
+        reach_lower = tl.zeros((SAMPLE,), tl.int32)
+        for n0 in range(0, samples, SAMPLE):
+            rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0).to(tl.uint32, bitcast=True)
+            reach_upper += (rank >= upper).to(tl.int32)
+            reach_lower += (rank >= lower).to(tl.int32)
+        enough = tl.sum(reach_upper) >= near
+        above = tl.where(enough, upper, above)
+        high = tl.where(enough, high, upper - 1)
+        enough = tl.sum(reach_lower) >= far
+        low = tl.where(enough, lower, low)
+        below = tl.where(enough, below, lower - 1)
     # What is above the sample's best few, or below its worst, has no bound in it.
-    high = bottom + tl.maximum(above, 0).to(tl.uint32) * step + (tl.maximum(upper, 0) + 1).to(tl.uint32) * part
-    high = tl.where((near >= 1) & (above >= 0), high, 0xFFFFFFFF)
-    low = bottom + tl.maximum(below, 0).to(tl.uint32) * step + tl.maximum(lower, 0).to(tl.uint32) * part
-    low = tl.where(below >= 0, low, 1)
+    high = tl.where(near >= 1, high, 0xFFFFFFFF)
+    low = tl.where(held >= far, low, 1)
     if total <= MARKED:
         # Few enough to look at every one.
         low = tl.full((), 1, tl.uint32)
@@ -521,13 +502,13 @@ def guess_kernel(
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def mark_kernel(
-    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, candidate_ptr, place_ptr, found_ptr,
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, found_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Marks what scores above the guess, a bit a query in the words of its tile, and keeps what lies inside it.
+    """Marks what scores above the guess and what lies inside it: two bits a query in the words of its tile.
 
-    ``found`` counts, [batch, rows, 4]: keys inside, above, that compete, and that have a score at all.
+    ``found`` counts, [batch, rows, 4]: keys inside (once they are kept), above, that compete, and that have a score.
     """
     batch = tl.program_id(2).to(tl.int64)
     local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
@@ -561,7 +542,6 @@ def mark_kernel(
     bit = (1 << (tl.arange(0, SCORE_ROWS) % TILE))[:, None]
     words = tl.program_id(0) * (SCORE_ROWS // TILE) + tl.arange(0, SCORE_ROWS // TILE)
     words = mark_ptr + ((batch * (rows // TILE) + words) * width)[:, None]
-    candidates, places = candidate_ptr + out * MARKED, place_ptr + out * MARKED
     # Keys that every query here sees come in whole blocks and need no mask.
     inner = tl.maximum(tl.minimum(end, first + 1) // SCORE_KEYS * SCORE_KEYS, begin)
     for edge in tl.static_range(0, 2):
@@ -580,28 +560,91 @@ def mark_kernel(
             # Forced keys take no part in the contest.
             rival = rival & (s[None, :] <= t[:, None] - LAST)
             better = rival & (score > high)
-            inside = (rival & (score >= low) & (score <= high)).to(tl.int32)
-            # Three counts in one sum: a tile has fewer than 1024 keys.
-            counts = tl.sum((rival.to(tl.int32) << 20) + (better.to(tl.int32) << 10) + inside, 1)
-            rivals += counts >> 20
-            over += (counts >> 10) & 1023
-            counts = counts & 1023
-            word = tl.sum(tl.reshape(tl.where(better, bit, 0), (SCORE_ROWS // TILE, TILE, SCORE_KEYS)), 1)
+            inside = rival & (score >= low) & (score <= high)
+            # Two counts in one sum: a tile has fewer than 65536 keys.
+            counts = tl.sum((rival.to(tl.int32) << 16) + better.to(tl.int32), 1)
+            rivals += counts >> 16
+            over += counts & 65535
+            marked = tl.where(better, bit, 0) + tl.where(inside, bit << INSIDE, 0)
+            word = tl.sum(tl.reshape(marked, (SCORE_ROWS // TILE, TILE, SCORE_KEYS)), 1)
             tl.store(words + s[None, :], word.to(mark_ptr.dtype.element_ty))
-            taken = tl.atomic_add(found_ptr + out * 4, counts, mask=row_ok & (counts > 0), sem="relaxed")
-            # Their order is that of arrival; what is made of them does not depend on it.
-            slot = taken[:, None] + tl.cumsum(inside, 1) - inside
-            keep = (inside == 1) & (slot < MARKED)
-            tl.store(candidates[:, None] + slot, score.to(tl.int32, bitcast=True), mask=keep)
-            tl.store(places[:, None] + slot, tl.broadcast_to(s[None, :], (SCORE_ROWS, SCORE_KEYS)), mask=keep)
     tl.atomic_add(found_ptr + out * 4 + 1, over, mask=row_ok, sem="relaxed")
     tl.atomic_add(found_ptr + out * 4 + 2, rivals, mask=row_ok, sem="relaxed")
+
+
+# [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def keep_kernel(
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, mark_ptr, near_ptr, kept_ptr, place_ptr, found_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """Keeps the scores of what is marked as inside a guess, and where it is; ``near`` is scratch of each program's own."""
+    batch = tl.program_id(2).to(tl.int64)
+    local = tl.program_id(0) * KEEP_ROWS + tl.arange(0, KEEP_ROWS)
+    t = first_row + local
+    row_ok = (local < rows) & (t < length)
+    begin = tl.program_id(1) * MARK_STRIP * SCORE_KEYS
+    last = tl.minimum(first_row + (tl.program_id(0) + 1) * KEEP_ROWS, length)
+    end = tl.minimum(begin + MARK_STRIP * SCORE_KEYS, last)
+    if begin >= end:
+        return
+    # The keys that any query here has inside its guess: few, where neighbours choose alike.
+    program = (batch * tl.num_programs(0) + tl.program_id(0)) * tl.num_programs(1) + tl.program_id(1)
+    near_ptr += program * MARK_STRIP * SCORE_KEYS
+    tiles = tl.program_id(0) * (KEEP_ROWS // TILE) + tl.arange(0, KEEP_ROWS // TILE)
+    words = mark_ptr + ((batch * (rows // TILE) + tiles) * width)[:, None]
+    filled = 0
+    for n0 in range(begin, end, KEEP_KEYS):
+        s = n0 + tl.arange(0, KEEP_KEYS)
+        word = tl.load(words + s[None, :], mask=(s < end)[None, :], other=0).to(tl.int32)
+        wanted = tl.max((((word >> INSIDE) & ABOVE) != 0).to(tl.int32), 0)
+        place = filled + tl.cumsum(wanted, 0) - wanted
+        tl.store(near_ptr + place, s, mask=wanted == 1)
+        filled += tl.sum(wanted)
+    # They were written by other threads than will read them.
+    tl.debug_barrier()
+    d = tl.arange(0, INDEX_PAD)
+    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
+    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
+    q0 = tl.load(iq_ptr + q_off, mask=row_ok[:, None], other=0.0)
+    q1 = tl.load(iq_ptr + q_off + 1 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q2 = tl.load(iq_ptr + q_off + 2 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q3 = tl.load(iq_ptr + q_off + 3 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    w0 = tl.load(iw_ptr + w_off, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w1 = tl.load(iw_ptr + w_off + 1 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    b0 = tl.load(ib_ptr + 0).to(tl.float32)
+    b1 = tl.load(ib_ptr + 1).to(tl.float32)
+    b2 = tl.load(ib_ptr + 2).to(tl.float32)
+    b3 = tl.load(ib_ptr + 3).to(tl.float32)
+    out = batch * rows + local
+    own = mark_ptr + ((batch * (rows // TILE) + local // TILE) * width)[:, None]
+    kept, places = kept_ptr + out * MARKED, place_ptr + out * MARKED
+    for n0 in range(0, filled, SCORE_KEYS):
+        n = n0 + tl.arange(0, SCORE_KEYS)
+        s = tl.load(near_ptr + n, mask=n < filled, other=0)
+        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+        k = tl.load(ik_ptr + k_off)
+        acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
+        score = score_outer(acc0)
+        # The mark decides, and not the score once more: what is above a guess is never inside it too.
+        word = tl.load(own + s[None, :], mask=row_ok[:, None] & (n < filled)[None, :], other=0).to(tl.int32)
+        inside = (word >> (local % TILE + INSIDE)[:, None]) & 1
+        count = tl.sum(inside, 1)
+        taken = tl.atomic_add(found_ptr + out * 4, count, mask=row_ok & (count > 0), sem="relaxed")
+        # Their order is that of arrival; what is made of them does not depend on it.
+        slot = taken[:, None] + tl.cumsum(inside, 1) - inside
+        keep = (inside == 1) & (slot < MARKED)
+        tl.store(kept[:, None] + slot, score, mask=keep)
+        tl.store(places[:, None] + slot, tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS)), mask=keep)
 
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "strips"])
 def settle_kernel(
-    bits_ptr, candidate_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr,
+    bits_ptr, kept_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr,
     first_row, rows, length, width, strips,
 ):  # fmt: skip
     """Per query: its budget k_t, and marks on the best of what lies inside the guess; ``missed`` where k_t does not."""
@@ -615,44 +658,24 @@ def settle_kernel(
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
     need = k - above
-    candidate_ptr += out * MARKED
+    kept_ptr += out * MARKED
     place_ptr += out * MARKED
     if (need < 0) | (need > inside) | (inside > MARKED):
         tl.store(missed_ptr + batch * length + t, 1)
     elif need > 0:
-        i = tl.arange(0, SCAN_KEYS)
-        for n0 in range(0, inside, SCAN_KEYS):
-            score = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.float32, bitcast=True)
-            tl.store(candidate_ptr + n0 + i, rank_of(score), mask=n0 + i < inside)
-        # Ranks were written by other threads than will read them.
-        tl.debug_barrier()
-        limit, ties = radix_select(candidate_ptr, 0 * row, inside, need)
-        tied = 0
-        for n0 in range(0, inside, SCAN_KEYS):
-            rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
-            tied += tl.sum(((rank == limit) & (n0 + i < inside)).to(tl.int32))
-        # Of equal ranks the smaller positions: the last of them, by bisection, where not all are taken.
-        last = t
-        reached = tl.where(tied > ties, 0, t)
-        while reached < last:
-            middle = (reached + last) // 2
-            count = 0
-            for n0 in range(0, inside, SCAN_KEYS):
-                rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
-                place = tl.load(place_ptr + n0 + i, mask=n0 + i < inside, other=length)
-                count += tl.sum(((rank == limit) & (place <= middle)).to(tl.int32))
-            if count >= ties:
-                last = middle
-            else:
-                reached = middle + 1
+        i = tl.arange(0, MARKED)
+        score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
+        rank = rank_of(score).to(tl.uint32, bitcast=True)
+        place = tl.load(place_ptr + i, mask=i < inside, other=length)
+        limit = nth_largest(rank, need)
+        ties = need - tl.sum((rank > limit).to(tl.int32))
+        # Of equal ranks the smaller positions: the last of them.
+        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties).to(tl.int32) + 1
+        chosen = (rank > limit) | ((rank == limit) & (place <= last))
         shift = row % TILE
-        for n0 in range(0, inside, SCAN_KEYS):
-            rank = tl.load(candidate_ptr + n0 + i, mask=n0 + i < inside, other=0).to(tl.uint32, bitcast=True)
-            place = tl.load(place_ptr + n0 + i, mask=n0 + i < inside, other=length)
-            chosen = (n0 + i < inside) & ((rank > limit) | ((rank == limit) & (place <= last)))
-            word = (batch * (rows // TILE) + row // TILE) * width + place
-            bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
-            tl.atomic_or(bits_ptr + word // WORDS, bit, mask=chosen, sem="relaxed")
+        word = (batch * (rows // TILE) + row // TILE) * width + place
+        bit = tl.full((MARKED,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
+        tl.atomic_or(bits_ptr + word // WORDS, bit, mask=chosen, sem="relaxed")
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -704,14 +727,14 @@ def collect_kernel(
     filled = 0
     for n0 in range(0, end, COLLECT_KEYS):
         s = n0 + tl.arange(0, COLLECT_KEYS)
-        word = tl.load(mark_ptr + s, mask=s < end, other=0)
+        word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE
         if n0 + COLLECT_KEYS > first_row + tile * TILE - LAST:
             forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
-            word |= tl.sum(forced.to(tl.int32) << r[:, None], 0).to(word.dtype)
+            word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
         wanted = (word != 0).to(tl.int32)
         place = filled + tl.cumsum(wanted, 0) - wanted
         tl.store(pos_ptr + place, s, mask=wanted == 1)
-        tl.store(word_ptr + place, word, mask=wanted == 1)
+        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
         filled += tl.sum(wanted)
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
@@ -1236,9 +1259,11 @@ def chunk_rows(batch, length):
 
 
 def survey_rows(batch, length):
-    """How many queries are surveyed together: a multiple of a score tile and of a query tile."""
+    """How many queries are surveyed together, in twice the workspace: a multiple of a score tile and of a query tile."""
     step = max(SCORE_ROWS.value, TILE.value)
-    return triton.cdiv(min(max(SURVEY_ROWS // batch, 1), max(length - SURVEY_FROM, 1)), step) * step
+    row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value
+    rows = min(SURVEY_ROWS // batch, 2 * WORKSPACE // (batch * row), length - SURVEY_FROM)
+    return triton.cdiv(max(rows, 1), step) * step
 
 
 def score_width(length):
@@ -1284,12 +1309,16 @@ class Selector:
             self.surveyed = survey_rows(batch, length)
             self.sample_width = score_width(triton.cdiv(length, SURVEY_STEP.value))
             size = batch * self.surveyed
-            self.samples = torch.empty(size * self.sample_width, dtype=torch.int32, device=device)
-            self.marks = torch.empty(size // TILE.value * self.width, dtype=WORD, device=device)
-            self.marked = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
-            self.places = torch.empty_like(self.marked)
+            self.marks = torch.empty(size // TILE.value * self.width, dtype=MARK, device=device)
+            self.kept = torch.empty(size * MARKED.value, dtype=torch.float32, device=device)
+            self.places = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
             self.low, self.high = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
             self.found = torch.empty(size * 4, dtype=torch.int32, device=device)
+            self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
+            strips = self.strips * MARK_STRIP.value * SCORE_KEYS.value
+            # Samples, and once these are read, what is near: never both.
+            scratch = max(size * self.sample_width, triton.cdiv(size, KEEP_ROWS.value) * strips)
+            self.scratch = torch.empty(scratch, dtype=torch.int32, device=device)
 
     def chunks(self):
         """(first query, number of queries) of each chunk, in order."""
@@ -1332,20 +1361,24 @@ class Selector:
         index_strides = *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3)
         strip = SCORE_STRIP.value * SCORE_KEYS.value
         survey_kernel[(tiles, triton.cdiv(triton.cdiv(first + count, SURVEY_STEP.value), strip), self.batch)](
-            *index, self.samples, *index_strides, *size, self.sample_width, **LAUNCH["survey_kernel"],
+            *index, self.scratch, *index_strides, *size, self.sample_width, **LAUNCH["survey_kernel"],
         )  # fmt: skip
         guess_kernel[(count, self.batch)](
-            self.samples, self.low, self.high,
+            self.scratch, self.low, self.high,
             *size, self.sample_width, **LAUNCH["guess_kernel"],
         )  # fmt: skip
         self.found.zero_()
-        mark_kernel[(tiles, triton.cdiv(first + count, MARK_STRIP.value * SCORE_KEYS.value), self.batch)](
-            *index, self.low, self.high, self.marks, self.marked, self.places, self.found,
+        mark_kernel[(tiles, self.strips, self.batch)](
+            *index, self.low, self.high, self.marks, self.found,
             *index_strides, *size, self.width, **LAUNCH["mark_kernel"],
         )  # fmt: skip
+        keep_kernel[(triton.cdiv(count, KEEP_ROWS.value), self.strips, self.batch)](
+            *index, self.marks, self.scratch, self.kept, self.places, self.found,
+            *index_strides, *size, self.width, **LAUNCH["keep_kernel"],
+        )  # fmt: skip
         settle_kernel[(count, self.batch)](
-            bits, self.marked, self.places, self.found, self.budget, self.missed,
-            *size, self.width, 0, **LAUNCH["settle_kernel"],
+            bits, self.kept, self.places, self.found, self.budget, self.missed,
+            *size, self.width, self.strips, **LAUNCH["settle_kernel"],
         )  # fmt: skip
         for offset in range(0, count, self.rows):
             rows = min(self.rows, count - offset)

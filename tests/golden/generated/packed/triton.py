@@ -32,7 +32,7 @@ LAUNCH = {
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
-    "score_kernel": {"num_warps": 4, "num_stages": 3},
+    "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
@@ -113,7 +113,7 @@ def quick_tanh(x):
 
 @triton.jit
 def quick_sigmoid(x):
-    return 0.5 * quick_tanh(0.5 * x) + 0.5
+    return tl.fma(quick_tanh(0.5 * x), 0.5, 0.5)
 
 
 @triton.jit
@@ -152,17 +152,17 @@ def score_term0(dot, w, b):
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
-def quick_term0(dot, w, b):
-    return quick_sigmoid(w) * quick_sigmoid(dot * 0.125 + b)
-
-
-# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
-@triton.jit
 def score_term0_grad(dot, w, b):
     x0 = sigmoid(w)
     x1 = sigmoid(dot * 0.125 + b)
     x2 = x1 * (1.0 - x1)
     return x0 * (x2 * 0.125), x1 * (x0 * (1.0 - x0)), x0 * x2
+
+
+# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def quick_term0(dot, w, b):
+    return quick_sigmoid(w) * quick_sigmoid(tl.fma(dot, 0.125, b))
 
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
