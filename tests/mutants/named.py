@@ -23,7 +23,8 @@ _ATTEND = "templates/kernels/attend.py.jinja"
 _BACK = "templates/kernels/attend_bwd.py.jinja"
 _SELECT = "templates/kernels/select.py.jinja"
 _BUDGET = "templates/macros/budget.jinja"
-_SURVEY = "templates/kernels/survey.py.jinja"
+_MARK = "templates/kernels/mark.py.jinja"
+_SETTLE = "templates/kernels/settle.py.jinja"
 _SCORE = "templates/kernels/score.py.jinja"
 _BLOCKS = "templates/kernels/score_blocks.py.jinja"
 _POOL = "templates/host/pool.py.jinja"
@@ -86,14 +87,14 @@ FAULTS = (
     Fault("statistics see the future", _SELECT, '"<= " ~ own) if plan.causal', '"< length") if plan.causal'),
     Fault("blocks of a row combine without their distance", _SELECT, " + delta * delta * row_count * count / both", ""),
     Fault("0 / 0 keeps nothing", _BUDGET, "tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)", "tl.where(wanted == wanted, wanted, 0.0)"),
-    Fault("a guess that misses is not told", _SURVEY, "tl.store(missed_ptr + batch * length + t, 1)", "tl.store(missed_ptr + batch * length + t, 0)"),
-    Fault("what is above a guess is not counted", _SURVEY, "    need = k - above\n", "    need = k\n"),
-    Fault("ties in a guess go to the larger position", _SURVEY, "(rank == limit) & (place <= last)", "(rank == limit) & (place > t - last)"),
-    Fault("an amended choice keeps its old marks", _SURVEY, "mask=(s <= t) & (chosen == 0)", "mask=(s <= t) & (s < 0)"),
-    Fault("the moments forget a strip", _SURVEY, "for strip in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)):", "for strip in range(1, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)):"),
-    Fault("moments are taken about 0", _SURVEY, "row_var = tl.maximum(squares / row_count - off * off, 0.0)", "row_var = tl.maximum(squares / row_count, 0.0)"),
-    Fault("a mark of another query's", _SURVEY, "        shift = row % TILE\n", "        shift = (row + 1) % TILE\n"),
-    Fault("what is kept has no place", _SURVEY, "tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS))", "tl.broadcast_to(n[None, :], (KEEP_ROWS, SCORE_KEYS))"),
+    Fault("a guess that misses is not told", _SETTLE, "tl.store(missed_ptr + batch * length + t, 1)", "tl.store(missed_ptr + batch * length + t, 0)"),
+    Fault("what is above a guess is not counted", _SETTLE, "    need = k - above\n", "    need = k\n"),
+    Fault("ties in a guess go to the larger position", _SETTLE, "(rank == limit) & (place <= last)", "(rank == limit) & (place > t - last)"),
+    Fault("an amended choice keeps its old marks", _SETTLE, "mask=(s <= t) & (chosen == 0)", "mask=(s <= t) & (s < 0)"),
+    Fault("the moments forget a strip", _SETTLE, "for strip in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)):", "for strip in range(1, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)):"),
+    Fault("moments are taken about 0", _SETTLE, "row_var = tl.maximum(squares / row_count - off * off, 0.0)", "row_var = tl.maximum(squares / row_count, 0.0)"),
+    Fault("a mark of another query's", _SETTLE, "        shift = row % TILE\n", "        shift = (row + 1) % TILE\n"),
+    Fault("what is kept has no place", _MARK, "tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS))", "tl.broadcast_to(n[None, :], (KEEP_ROWS, SCORE_KEYS))"),
     Fault("statistics of the whole batch", _SELECT, "rank_ptr += (batch * rows + row) * width", "rank_ptr += row * width"),
     Fault("the bracket loses what is above it", _SELECT, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
     Fault("score tiles reach into the next row", _SCORE, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),

@@ -34,9 +34,9 @@ EQUIVALENT: dict[str, str] = {
 }
 
 MISSED: dict[str, str] = {
-    "templates/kernels/survey.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
+    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
     "than the budget, which tests/runtime/test_survey.py brings about and the default cases do not",
-    "templates/kernels/survey.py.jinja: moments are taken about 0": "in rows short enough to interpret the sample is the "
+    "templates/kernels/settle.py.jinja: moments are taken about 0": "in rows short enough to interpret the sample is the "
     "whole row, whose mean leaves no difference; tests/runtime/test_survey.py takes thinner samples",
     "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
