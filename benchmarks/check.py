@@ -7,7 +7,7 @@ from torch import Tensor
 
 import gsa_dsl
 from gsa_dsl.compiler import CompiledAttention
-from gsa_dsl.reference.scores import prepared, unit_scores
+from gsa_dsl.reference.scores import unit_scores
 from gsa_dsl.reference.units import at_tokens, seen_units
 from gsa_dsl.reference.visible import forced_units
 from gsa_dsl.results import Selection
@@ -35,9 +35,7 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = 24) -> f
     length, run = inputs.query.shape[2], spec.selection.queries if spec.selection is not None else 1
     with torch.no_grad():
         out, aux = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)
-        # In float64 before keys are pooled: a mean that is rounded to bf16 chooses other blocks.
-        index = {name: x.double() for name, x in (inputs.index or {}).items()}
-        parts = prepared(spec, inputs.query.double(), inputs.key.double(), index)
+        parts = inputs.scored_by(spec, torch.float64)
         value = inputs.value.double()
         gates = {gate["target"]: gate for gate in compiled.meta["gates"]}
         if "value" in gates:

@@ -54,7 +54,7 @@ class Floors:
         sizes = torch.tensor([0.0, usual, -usual, 4 * usual, -4 * usual], dtype=torch.float64, device=x.query.device)
         dot = sizes.expand(1, case.heads, 1, -1).clone().requires_grad_()
         bias = x.extras["bias"].detach().double() if x.extras and "bias" in x.extras else None
-        score = torch.ones_like(dot, requires_grad=False) if self.spec.soft else None
+        score = torch.ones_like(dot) if self.spec.soft else None
         dimensions = {"head_dim": case.head_dim, "heads": case.heads, "kv_heads": case.kv_heads}
         found = logits(self.spec, Pairs(dot, len(sizes), score, bias, dimensions))
         if not found.requires_grad:  # it does not read the product
