@@ -1332,16 +1332,18 @@ class Selector:
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
         if first >= SURVEY_FROM:
             return self.survey(first, count, lists, first_slot)
-        self.rank(first, count, first + count, again=False)
+        self.rank(first, count, again=False)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
             self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
             first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
             **LAUNCH["list_kernel"],
         )  # fmt: skip
 
-    def rank(self, first, count, end, again):
+    def rank(self, first, count, again):
         """All ranks of queries first .. first + count, and the threshold of each; ``again``: of those whose survey missed."""
-        score_kernel[(triton.cdiv(count, SCORE_ROWS.value), triton.cdiv(end, SCORE_KEYS.value * SCORE_STRIP.value), self.batch)](
+        end = first + count
+        strip = SCORE_KEYS.value * SCORE_STRIP.value
+        score_kernel[(triton.cdiv(count, SCORE_ROWS.value), triton.cdiv(end, strip), self.batch)](
             self.iq, self.ik, self.iw, self.ib, self.ranks, self.missed,
             *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3),
             first, self.rows, self.length, self.width, AGAIN=again,
@@ -1382,7 +1384,7 @@ class Selector:
         )  # fmt: skip
         for offset in range(0, count, self.rows):
             rows = min(self.rows, count - offset)
-            self.rank(first + offset, rows, first + offset + rows, again=True)
+            self.rank(first + offset, rows, again=True)
             amend_kernel[(rows, self.batch)](
                 self.ranks, self.threshold, self.ties, self.missed, bits,
                 first + offset, self.rows, self.length, self.width, offset, self.surveyed,

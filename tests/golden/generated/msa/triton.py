@@ -811,6 +811,15 @@ class Selector:
 
     def choose(self, first, count, lists, first_slot):
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
+        self.rank(first, count)
+        list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
+            self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
+            first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
+            **LAUNCH["list_kernel"],
+        )  # fmt: skip
+
+    def rank(self, first, count):
+        """All ranks of queries first .. first + count, and the threshold of each."""
         end = first + count
         end = columns(end)
         strip = COLUMN_STRIP.value
@@ -824,11 +833,6 @@ class Selector:
             self.ranks, self.candidates, self.threshold, self.ties, self.budget,
             first, self.rows, self.length, self.width,
             **LAUNCH["threshold_kernel"],
-        )  # fmt: skip
-        list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
-            self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
-            first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
-            **LAUNCH["list_kernel"],
         )  # fmt: skip
 
 
