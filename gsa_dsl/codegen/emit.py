@@ -7,7 +7,7 @@ import ast
 from gsa_dsl import __version__
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.environment import environment
-from gsa_dsl.codegen.hooks import Hook, hooks
+from gsa_dsl.codegen.hooks import UNROLLED_HEADS, Hook, hooks
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
@@ -17,9 +17,6 @@ from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
-
-UNROLLED_HEADS = 8
-"""Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
 
 SCORING = {"score_kernel", "survey_kernel", "mark_kernel", "keep_kernel"}
 """Kernels in which equal keys score alike: which products are rounded would be the compiler's whim, key by key."""
@@ -89,6 +86,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
         "marked": max(2 * plan.config.sample, 32),
         "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
+        "halved": next((hook for hook in made if hook.name == "quick_start"), None),
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,
         # The row of choices, the column of a query, and the number of columns, as the kernels call them.

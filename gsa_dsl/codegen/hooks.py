@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gsa_dsl.codegen.printer import HOST, QUICK, TRITON, Dialect, Printed, print_scalars
-from gsa_dsl.ir.nodes import Apply, Scalar, inputs, walk
-from gsa_dsl.ir.plan import Origin, Plan
+from gsa_dsl.ir.nodes import Apply, Input, Scalar, apply, inputs, walk
+from gsa_dsl.ir.plan import Origin, Plan, ScorePlan
+from gsa_dsl.passes.halves import halves
+
+UNROLLED_HEADS = 8
+"""Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
             ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
             # A logit may take the score's logarithm, which a small error of a small score makes a large one.
             if dialect is TRITON and ops & {"sigmoid", "tanh"} and not plan.soft:
-                made.append(Hook(f"quick_term{i}", params, print_scalars((reduction.term,), QUICK), score.origin))
+                made += _quick(i, params, reduction.term, score)
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
         add("score_outer", accs, (score.outer,), score.origin)
         if plan.trains:
@@ -64,3 +68,15 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
         if inputs(budget.expr):
             add("budget", inputs(budget.expr), (budget.expr,), budget.origin)
     return tuple(made)
+
+
+def _quick(i: int, params: tuple[str, ...], term: Scalar, score: ScorePlan) -> list[Hook]:
+    """The term of half-precision operands; where the sum is one of sigmoids, what it starts from and how it grows."""
+    if (parts := halves(score)) is None or score.heads > UNROLLED_HEADS:
+        return [Hook(f"quick_term{i}", params, print_scalars((term,), QUICK), score.origin)]
+    weight, x = parts
+    grown = apply("add", apply("mul", weight, apply("tanh", x)), Input("acc"))
+    return [
+        Hook("quick_start", inputs(weight), print_scalars((weight,), QUICK), score.origin),
+        Hook("quick_add", ("acc", *params), print_scalars((grown,), QUICK), score.origin),
+    ]

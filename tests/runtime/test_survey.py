@@ -68,7 +68,7 @@ def tables() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(3)
     normal = torch.randn(1, LENGTH, LENGTH, generator=generator).mul(8).round().div(8)
     few = torch.randint(0, 3, (1, LENGTH, LENGTH), generator=generator).float()
-    numbers = torch.tensor([-1.0, 0.5, 2.0, *CODES.values()])
+    numbers = torch.tensor([-1.0, 0.5, 2.3, *CODES.values()])  # no row whose budget is just a whole number
     odd = numbers[torch.randint(len(numbers), (1, LENGTH, LENGTH), generator=generator)]
     return {"normal": normal, "few values": few, "no numbers": odd, "one value": torch.full((1, LENGTH, LENGTH), 2.5)}
 
@@ -101,13 +101,15 @@ def test_what_a_bad_guess_marked_is_taken_back() -> None:
     assert told["missed"] > 0
 
 
-def test_a_good_guess_leaves_little_to_look_at() -> None:
-    attention = compiled("select top 3 tokens")
+# A sample is looked at whole, or if it is longer than 32 the best of it: that leaves a short one more to chance.
+@pytest.mark.parametrize(("most", "sample", "misses"), [(3, 64, 0), (1, 32, 5)])
+def test_a_good_guess_leaves_little_to_look_at(most: int, sample: int, misses: int) -> None:
+    attention = compiled(f"select top {most} tokens")
     scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(1))
-    with surveying(attention, MARKED=32) as told:
+    with surveying(attention, MARKED=32, SAMPLE=sample) as told:
         check(attention, scores)
     assert told["surveyed"] == 52
-    assert told["missed"] == 0
+    assert told["missed"] <= misses
 
 
 @pytest.mark.parametrize("tile", [4, 16])

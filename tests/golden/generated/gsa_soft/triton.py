@@ -225,6 +225,31 @@ def score_kernel(
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        count = tl.sum((rank >= middle).to(tl.int32))
+        # Just as many as are needed: it is the least of them.
+        high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
+        low = tl.where(count >= need, middle, low)
+    return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
+    """As ``radix_select``, for MOST ranks at most: as many as registers hold."""
+    s = begin + tl.arange(0, MOST)
+    rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+    limit = nth_largest(rank, need)
+    return limit, need - tl.sum((rank > limit).to(tl.int32))
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
 def radix_select(rank_ptr, begin, end, need):
     """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
     prefix = 0
@@ -307,10 +332,11 @@ def threshold_kernel(
         tl.store(threshold_ptr + out, -1)
         tl.store(ties_ptr + out, 0)
     else:
-        above = 0
-        inside = 0
-        if end - begin >= 4 * SAMPLE:
+        need = k
+        if end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
+            above = 0
+            inside = 0
             for n0 in range(begin, end, SCAN_KEYS):
                 s = n0 + n
                 rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
@@ -322,11 +348,18 @@ def threshold_kernel(
                 inside += tl.sum(held)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
-        if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
-            limit, ties = radix_select(candidate_ptr, 0 * row, inside, k - above)
+            if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
+                rank_ptr = candidate_ptr
+                begin = 0 * row
+                end = inside
+                need = k - above
+        if end - begin <= SAMPLE:
+            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
+        elif end - begin <= CANDIDATES:
+            limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
         else:
-            # A short row, or a sample that missed: look through the whole row.
-            limit, ties = radix_select(rank_ptr, begin, end, k)
+            # A sample that missed: look through the whole row.
+            limit, ties = radix_select(rank_ptr, begin, end, need)
         tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
         tl.store(ties_ptr + out, ties)
 
@@ -418,17 +451,16 @@ def survey_kernel(
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
-def nth_largest(rank, need):
-    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
-    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
-    high = tl.max(rank)
-    while low < high:
+def around_nth(rank, need, bottom, top):
+    """Two values close below and above the need-th largest of ``rank`` (uint32), which lie in bottom .. top."""
+    low = tl.minimum(bottom, top)
+    high = top
+    for _ in range(0, GUESS_STEPS):
         middle = low + (high - low + 1) // 2
-        if tl.sum((rank >= middle).to(tl.int32)) >= need:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+        enough = tl.sum((rank >= middle).to(tl.int32)) >= need
+        low = tl.where(enough, middle, low)
+        high = tl.where(enough, high, middle - 1)
+    return low, high
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -444,18 +476,24 @@ def guess_kernel(
     total = tl.maximum(t + 1 - LAST, 0)
     sample_ptr += (batch * rows + row) * sample_width
     samples = t // SURVEY_STEP + 1
-    i = tl.arange(0, SAMPLE)
-    held = 0
-    top = tl.zeros((), tl.uint32)
-    bottom = tl.full((), 0xFFFFFFFF, tl.uint32)
+    # Those of later keys, up to a whole number of four, are 0.
+    fours = tl.cdiv(samples, 4)
+    # Four neighbours at a time: what is taken among them costs no exchange between threads.
+    wide: tl.constexpr = SAMPLE // 4
+    n = tl.arange(0, wide)[:, None] * 4 + tl.arange(0, 4)[None, :]
+    held = tl.zeros((wide,), tl.int32)
+    top = tl.zeros((wide,), tl.uint32)
+    bottom = tl.full((wide,), 0xFFFFFFFF, tl.uint32)
     for n0 in range(0, samples, SAMPLE):
-        rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0)
+        rank = tl.load(sample_ptr + n0 + n, mask=(n0 + n) // 4 < fours, other=0)
         real = rank != 0
-        held += tl.sum(real.to(tl.int32))
+        held += tl.sum(real.to(tl.int32), 1)
         rank = rank.to(tl.uint32, bitcast=True)
-        top = tl.maximum(top, tl.max(rank))
-        bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32)))
-    many = tl.maximum(held, 1) * 1.0
+        top = tl.maximum(top, tl.max(rank, 1))
+        bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32), 1))
+    top = tl.max(top)
+    bottom = tl.min(bottom)
+    many = tl.maximum(tl.sum(held), 1) * 1.0
     fewest = BUDGET_MOST * 1.0
     most = BUDGET_MOST * 1.0
     share = many / tl.maximum(total, 1)
@@ -464,29 +502,32 @@ def guess_kernel(
     # Four deviations of how many of the best a sample holds that leaves out all but one in so many.
     near = tl.floor(near - 4.0 * tl.sqrt(near * (1.0 - 1.0 / SURVEY_STEP)) - 2.0).to(tl.int32)
     far = tl.ceil(far + 4.0 * tl.sqrt(far * (1.0 - 1.0 / SURVEY_STEP)) + 2.0).to(tl.int32)
-    # Bisection for both edges together; what is left of the range is far less than a bracket is wide.
-    low = tl.minimum(bottom, top)
-    high = top
-    below = high
-    above = low
-    for _ in range(0, GUESS_STEPS):
-        upper = above + (high - above + 1) // 2
-        lower = low + (below - low + 1) // 2
-        reach_upper = tl.zeros((SAMPLE,), tl.int32)
-        reach_lower = tl.zeros((SAMPLE,), tl.int32)
+    if samples > SAMPLE:
+        # Of many samples only the best matter: those above what is surely below the last that is looked for.
+        few: tl.constexpr = SAMPLE // 2
+        sparse = tl.load(sample_ptr + tl.arange(0, few) * (samples // few)).to(tl.uint32, bitcast=True)
+        mean = far * (few * 1.0) / samples
+        last = tl.ceil(mean + 4.0 * tl.sqrt(mean) + 2.0).to(tl.int32)
+        floor = around_nth(sparse, last, bottom, top)[0]
+        kept = 0
         for n0 in range(0, samples, SAMPLE):
-            rank = tl.load(sample_ptr + n0 + i, mask=n0 + i < samples, other=0).to(tl.uint32, bitcast=True)
-            reach_upper += (rank >= upper).to(tl.int32)
-            reach_lower += (rank >= lower).to(tl.int32)
-        enough = tl.sum(reach_upper) >= near
-        above = tl.where(enough, upper, above)
-        high = tl.where(enough, high, upper - 1)
-        enough = tl.sum(reach_lower) >= far
-        low = tl.where(enough, lower, low)
-        below = tl.where(enough, below, lower - 1)
+            rank = tl.load(sample_ptr + n0 + n, mask=(n0 + n) // 4 < fours, other=0)
+            good = (rank.to(tl.uint32, bitcast=True) >= floor).to(tl.int32)
+            count = tl.sum(good, 1)
+            place = kept + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(good, 1) - good
+            # No further than they were read: what a row has left of its sample is not needed again.
+            tl.store(sample_ptr + place, rank, mask=good == 1)
+            kept += tl.sum(count)
+        # They were written by other threads than will read them.
+        tl.debug_barrier()
+        samples = tl.minimum(kept, SAMPLE)
+    i = tl.arange(0, SAMPLE)
+    best = tl.load(sample_ptr + i, mask=i < samples, other=0).to(tl.uint32, bitcast=True)
+    above, high = around_nth(best, near, bottom, top)
+    low, below = around_nth(best, far, bottom, top)
     # What is above the sample's best few, or below its worst, has no bound in it.
     high = tl.where(near >= 1, high, 0xFFFFFFFF)
-    low = tl.where(held >= far, low, 1)
+    low = tl.where(tl.sum((best != 0).to(tl.int32)) >= far, low, 1)
     if total <= MARKED:
         # Few enough to look at every one.
         low = tl.full((), 1, tl.uint32)
@@ -500,15 +541,23 @@ def guess_kernel(
 
 
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def columns_sum(x):
+    """[rows, keys] to [rows, 8]: what of a sum costs no exchange between threads."""
+    return tl.sum(tl.reshape(x, (x.shape[0], x.shape[1] // 8, 8)), 1)
+
+
+# [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def mark_kernel(
-    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, found_ptr,
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, found_ptr, moment_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     first_row, rows, length, width,
 ):  # fmt: skip
     """Marks what scores above the guess and what lies inside it: two bits a query in the words of its tile.
 
-    ``found`` counts, [batch, rows, 4]: keys inside (once they are kept), above, that compete, and that have a score.
+    Counts what is above in ``found`` [batch, rows, 2]; ``moment`` [batch, rows, strips] is 0: NaN
+    where a score is not finite.
     """
     batch = tl.program_id(2).to(tl.int64)
     local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
@@ -537,13 +586,13 @@ def mark_kernel(
     out = batch * rows + local
     low = tl.load(low_ptr + out, mask=row_ok, other=float("inf"))[:, None]
     high = tl.load(high_ptr + out, mask=row_ok, other=float("inf"))[:, None]
-    over = tl.zeros((SCORE_ROWS,), tl.int32)
-    rivals = tl.zeros((SCORE_ROWS,), tl.int32)
+    squares = tl.zeros((SCORE_ROWS, 8), tl.float32)
+    over = tl.zeros((SCORE_ROWS, 8), tl.int32)
     bit = (1 << (tl.arange(0, SCORE_ROWS) % TILE))[:, None]
     words = tl.program_id(0) * (SCORE_ROWS // TILE) + tl.arange(0, SCORE_ROWS // TILE)
-    words = mark_ptr + ((batch * (rows // TILE) + words) * width)[:, None]
+    words = mark_ptr + ((batch * (rows // TILE) + words) * (width // WORDS))[:, None]
     # Keys that every query here sees come in whole blocks and need no mask.
-    inner = tl.maximum(tl.minimum(end, first + 1) // SCORE_KEYS * SCORE_KEYS, begin)
+    inner = tl.maximum(tl.minimum(end, first + 1 - LAST) // SCORE_KEYS * SCORE_KEYS, begin)
     for edge in tl.static_range(0, 2):
         for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
             s = n0 + tl.arange(0, SCORE_KEYS)
@@ -554,22 +603,24 @@ def mark_kernel(
                 k = tl.load(ik_ptr + k_off)
             acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
             score = score_outer(acc0)
-            rival = tl.abs(score) < float("inf")
+            better = score > high
+            inside = (score >= low) & (better == 0)
             if edge:
-                rival = rival & (s[None, :] <= t[:, None]) & row_ok[:, None]
-            # Forced keys take no part in the contest.
-            rival = rival & (s[None, :] <= t[:, None] - LAST)
-            better = rival & (score > high)
-            inside = rival & (score >= low) & (score <= high)
-            # Two counts in one sum: a tile has fewer than 65536 keys.
-            counts = tl.sum((rival.to(tl.int32) << 16) + better.to(tl.int32), 1)
-            rivals += counts >> 16
-            over += counts & 65535
-            marked = tl.where(better, bit, 0) + tl.where(inside, bit << INSIDE, 0)
+                seen = (s[None, :] <= t[:, None]) & row_ok[:, None]
+                score = tl.where(seen, score, 0.0)
+                # Forced keys take no part in the contest.
+                seen = seen & (s[None, :] <= t[:, None] - LAST)
+                better = better & seen
+                inside = inside & seen
+            squares += columns_sum(score * 0.0)
+            over += columns_sum(better.to(tl.int32))
+            marked = tl.where(better, bit, tl.where(inside, bit << INSIDE, 0))
             word = tl.sum(tl.reshape(marked, (SCORE_ROWS // TILE, TILE, SCORE_KEYS)), 1)
-            tl.store(words + s[None, :], word.to(mark_ptr.dtype.element_ty))
-    tl.atomic_add(found_ptr + out * 4 + 1, over, mask=row_ok, sem="relaxed")
-    tl.atomic_add(found_ptr + out * 4 + 2, rivals, mask=row_ok, sem="relaxed")
+            tl.store(words + s[None, :], word)
+    tl.atomic_add(found_ptr + out * 2 + 1, tl.sum(over, 1), mask=row_ok, sem="relaxed")
+    # In an order of their own, so that the sums repeat.
+    strip = out * tl.num_programs(1) + tl.program_id(1)
+    tl.store(moment_ptr + strip, tl.sum(squares, 1), mask=row_ok)
 
 
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -592,16 +643,20 @@ def keep_kernel(
     # The keys that any query here has inside its guess: few, where neighbours choose alike.
     program = (batch * tl.num_programs(0) + tl.program_id(0)) * tl.num_programs(1) + tl.program_id(1)
     near_ptr += program * MARK_STRIP * SCORE_KEYS
-    tiles = tl.program_id(0) * (KEEP_ROWS // TILE) + tl.arange(0, KEEP_ROWS // TILE)
-    words = mark_ptr + ((batch * (rows // TILE) + tiles) * width)[:, None]
+    words = mark_ptr + (batch * (rows // TILE) + tl.program_id(0) * (KEEP_ROWS // TILE)) * width
+    # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+    place = tl.arange(0, KEEP_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
     filled = 0
     for n0 in range(begin, end, KEEP_KEYS):
-        s = n0 + tl.arange(0, KEEP_KEYS)
-        word = tl.load(words + s[None, :], mask=(s < end)[None, :], other=0).to(tl.int32)
-        wanted = tl.max((((word >> INSIDE) & ABOVE) != 0).to(tl.int32), 0)
-        place = filled + tl.cumsum(wanted, 0) - wanted
-        tl.store(near_ptr + place, s, mask=wanted == 1)
-        filled += tl.sum(wanted)
+        s = n0 + place
+        wanted = tl.zeros((KEEP_KEYS // 8, 8), tl.int32)
+        for i in tl.static_range(0, KEEP_ROWS // TILE):
+            wanted |= tl.load(words + i * width + s, mask=s // 8 < tl.cdiv(end, 8), other=0).to(tl.int32)
+        wanted = (((wanted >> INSIDE) & ABOVE) != 0).to(tl.int32)
+        count = tl.sum(wanted, 1)
+        slot = filled + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1) - wanted
+        tl.store(near_ptr + slot, s, mask=wanted == 1)
+        filled += tl.sum(count)
     # They were written by other threads than will read them.
     tl.debug_barrier()
     d = tl.arange(0, INDEX_PAD)
@@ -633,7 +688,7 @@ def keep_kernel(
         word = tl.load(own + s[None, :], mask=row_ok[:, None] & (n < filled)[None, :], other=0).to(tl.int32)
         inside = (word >> (local % TILE + INSIDE)[:, None]) & 1
         count = tl.sum(inside, 1)
-        taken = tl.atomic_add(found_ptr + out * 4, count, mask=row_ok & (count > 0), sem="relaxed")
+        taken = tl.atomic_add(found_ptr + out * 2, count, mask=row_ok & (count > 0), sem="relaxed")
         # Their order is that of arrival; what is made of them does not depend on it.
         slot = taken[:, None] + tl.cumsum(inside, 1) - inside
         keep = (inside == 1) & (slot < MARKED)
@@ -642,9 +697,27 @@ def keep_kernel(
 
 
 # [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, shift, MOST: tl.constexpr):
+    """Marks the best ``need`` of the ``inside`` keys that are kept, MOST at most; of equal ones the smaller positions."""
+    i = tl.arange(0, MOST)
+    score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
+    rank = rank_of(score).to(tl.uint32, bitcast=True)
+    place = tl.load(place_ptr + i, mask=i < inside, other=0)
+    limit = nth_largest(rank, need)
+    ties = need - tl.sum((rank > limit).to(tl.int32))
+    last = t
+    if tl.sum((rank == limit).to(tl.int32)) > ties:
+        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties).to(tl.int32) + 1
+    chosen = (rank > limit) | ((rank == limit) & (place <= last))
+    bit = tl.full((MOST,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
+    tl.atomic_or(bits_ptr + place // WORDS, bit, mask=chosen, sem="relaxed")
+
+
+# [gsa_soft.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "strips"])
 def settle_kernel(
-    bits_ptr, kept_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr,
+    bits_ptr, kept_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr, moment_ptr,
     first_row, rows, length, width, strips,
 ):  # fmt: skip
     """Per query: its budget k_t, and marks on the best of what lies inside the guess; ``missed`` where k_t does not."""
@@ -652,30 +725,29 @@ def settle_kernel(
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
-    inside = tl.load(found_ptr + out * 4)
-    above = tl.load(found_ptr + out * 4 + 1)
-    total = tl.load(found_ptr + out * 4 + 2)
+    inside = tl.load(found_ptr + out * 2)
+    above = tl.load(found_ptr + out * 2 + 1)
+    total = tl.maximum(t + 1 - LAST, 0)
+    squares = 0.0
+    moment_ptr += out * strips
+    for n0 in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS), 64):
+        strip = n0 + tl.arange(0, 64)
+        real = strip < tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)
+        squares += tl.sum(tl.load(moment_ptr + strip, mask=real, other=0.0))
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
     need = k - above
     kept_ptr += out * MARKED
     place_ptr += out * MARKED
-    if (need < 0) | (need > inside) | (inside > MARKED):
+    # A score that is not finite is for the ranks to look through, which leave it out.
+    if (need < 0) | (need > inside) | (inside > MARKED) | (tl.abs(squares) == float("inf")) | (squares != squares):
         tl.store(missed_ptr + batch * length + t, 1)
     elif need > 0:
-        i = tl.arange(0, MARKED)
-        score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
-        rank = rank_of(score).to(tl.uint32, bitcast=True)
-        place = tl.load(place_ptr + i, mask=i < inside, other=length)
-        limit = nth_largest(rank, need)
-        ties = need - tl.sum((rank > limit).to(tl.int32))
-        # Of equal ranks the smaller positions: the last of them.
-        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties).to(tl.int32) + 1
-        chosen = (rank > limit) | ((rank == limit) & (place <= last))
-        shift = row % TILE
-        word = (batch * (rows // TILE) + row // TILE) * width + place
-        bit = tl.full((MARKED,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
-        tl.atomic_or(bits_ptr + word // WORDS, bit, mask=chosen, sem="relaxed")
+        bits_ptr += (batch * (rows // TILE) + row // TILE) * width // WORDS
+        if inside <= MARKED // 2:
+            mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, row % TILE, MARKED // 2)
+        else:
+            mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, row % TILE, MARKED)
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -731,11 +803,14 @@ def collect_kernel(
         if n0 + COLLECT_KEYS > first_row + tile * TILE - LAST:
             forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
             word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
+        # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+        word = tl.reshape(word, (COLLECT_KEYS // 8, 8))
         wanted = (word != 0).to(tl.int32)
-        place = filled + tl.cumsum(wanted, 0) - wanted
-        tl.store(pos_ptr + place, s, mask=wanted == 1)
+        count = tl.sum(wanted, 1)
+        place = filled + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1) - wanted
+        tl.store(pos_ptr + place, tl.reshape(s, (COLLECT_KEYS // 8, 8)), mask=wanted == 1)
         tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
-        filled += tl.sum(wanted)
+        filled += tl.sum(count)
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
     tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
@@ -1313,12 +1388,13 @@ class Selector:
             self.kept = torch.empty(size * MARKED.value, dtype=torch.float32, device=device)
             self.places = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
             self.low, self.high = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
-            self.found = torch.empty(size * 4, dtype=torch.int32, device=device)
+            self.found = torch.empty(size * 2, dtype=torch.int32, device=device)
             self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
             strips = self.strips * MARK_STRIP.value * SCORE_KEYS.value
             # Samples, and once these are read, what is near: never both.
             scratch = max(size * self.sample_width, triton.cdiv(size, KEEP_ROWS.value) * strips)
             self.scratch = torch.empty(scratch, dtype=torch.int32, device=device)
+            self.moments = torch.empty(size * self.strips, dtype=torch.float32, device=device)
 
     def chunks(self):
         """(first query, number of queries) of each chunk, in order."""
@@ -1371,7 +1447,7 @@ class Selector:
         )  # fmt: skip
         self.found.zero_()
         mark_kernel[(tiles, self.strips, self.batch)](
-            *index, self.low, self.high, self.marks, self.found,
+            *index, self.low, self.high, self.marks, self.found, self.moments,
             *index_strides, *size, self.width, **LAUNCH["mark_kernel"],
         )  # fmt: skip
         keep_kernel[(triton.cdiv(count, KEEP_ROWS.value), self.strips, self.batch)](
@@ -1379,7 +1455,7 @@ class Selector:
             *index_strides, *size, self.width, **LAUNCH["keep_kernel"],
         )  # fmt: skip
         settle_kernel[(count, self.batch)](
-            bits, self.kept, self.places, self.found, self.budget, self.missed,
+            bits, self.kept, self.places, self.found, self.budget, self.missed, self.moments,
             *size, self.width, self.strips, **LAUNCH["settle_kernel"],
         )  # fmt: skip
         for offset in range(0, count, self.rows):

@@ -161,8 +161,14 @@ def score_term0_grad(dot, w, b):
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
-def quick_term0(dot, w, b):
-    return quick_sigmoid(w) * quick_sigmoid(tl.fma(dot, 0.125, b))
+def quick_start(w):
+    return 0.5 * quick_sigmoid(w)
+
+
+# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def quick_add(acc, dot, w, b):
+    return tl.fma(0.5 * quick_sigmoid(w), quick_tanh(tl.fma(dot, 0.0625, 0.5 * b)), acc)
 
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -193,14 +199,16 @@ def budget(ema0, row_var):
 @triton.jit
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
+    # The sum of c sigmoid(x) as that of c/2 and of c/2 tanh(x/2): no key changes the first.
+    acc0 = quick_start(w0) + quick_start(w1) + quick_start(w2) + quick_start(w3) if k.dtype != tl.float32 else 0.0
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = quick_term0(dot, w0, b0) if k.dtype != tl.float32 else score_term0(dot, w0, b0)
+    acc0 = quick_add(acc0, dot, w0, b0) if k.dtype != tl.float32 else acc0 + score_term0(dot, w0, b0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w1, b1) if k.dtype != tl.float32 else score_term0(dot, w1, b1)
+    acc0 = quick_add(acc0, dot, w1, b1) if k.dtype != tl.float32 else acc0 + score_term0(dot, w1, b1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w2, b2) if k.dtype != tl.float32 else score_term0(dot, w2, b2)
+    acc0 = quick_add(acc0, dot, w2, b2) if k.dtype != tl.float32 else acc0 + score_term0(dot, w2, b2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 += quick_term0(dot, w3, b3) if k.dtype != tl.float32 else score_term0(dot, w3, b3)
+    acc0 = quick_add(acc0, dot, w3, b3) if k.dtype != tl.float32 else acc0 + score_term0(dot, w3, b3)
     return acc0
 
 
@@ -257,6 +265,31 @@ def score_kernel(
                 rank = tl.where((s[None, :] >= start[:, None]) & (s[None, :] <= t[:, None]), rank, 0)
             out = (batch * rows + local[:, None]) * width + s[None, :]
             tl.store(rank_ptr + out, rank, mask=row_ok[:, None] & (s < width)[None, :])
+
+
+# [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        count = tl.sum((rank >= middle).to(tl.int32))
+        # Just as many as are needed: it is the least of them.
+        high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
+        low = tl.where(count >= need, middle, low)
+    return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
+
+
+# [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit
+def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
+    """As ``radix_select``, for MOST ranks at most: as many as registers hold."""
+    s = begin + tl.arange(0, MOST)
+    rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+    limit = nth_largest(rank, need)
+    return limit, need - tl.sum((rank > limit).to(tl.int32))
 
 
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -362,10 +395,11 @@ def threshold_kernel(
         tl.store(threshold_ptr + out, -1)
         tl.store(ties_ptr + out, 0)
     else:
-        above = 0
-        inside = 0
-        if end - begin >= 4 * SAMPLE:
+        need = k
+        if end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
+            above = 0
+            inside = 0
             for n0 in range(begin, end, SCAN_KEYS):
                 s = n0 + n
                 rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
@@ -377,11 +411,18 @@ def threshold_kernel(
                 inside += tl.sum(held)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
-        if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
-            limit, ties = radix_select(candidate_ptr, 0 * row, inside, k - above)
+            if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
+                rank_ptr = candidate_ptr
+                begin = 0 * row
+                end = inside
+                need = k - above
+        if end - begin <= SAMPLE:
+            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
+        elif end - begin <= CANDIDATES:
+            limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
         else:
-            # A short row, or a sample that missed: look through the whole row.
-            limit, ties = radix_select(rank_ptr, begin, end, k)
+            # A sample that missed: look through the whole row.
+            limit, ties = radix_select(rank_ptr, begin, end, need)
         tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
         tl.store(ties_ptr + out, ties)
 

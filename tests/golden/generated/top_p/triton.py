@@ -198,6 +198,31 @@ def score_kernel(
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 @triton.jit
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        count = tl.sum((rank >= middle).to(tl.int32))
+        # Just as many as are needed: it is the least of them.
+        high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
+        low = tl.where(count >= need, middle, low)
+    return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
+
+
+# [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
+@triton.jit
+def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
+    """As ``radix_select``, for MOST ranks at most: as many as registers hold."""
+    s = begin + tl.arange(0, MOST)
+    rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+    limit = nth_largest(rank, need)
+    return limit, need - tl.sum((rank > limit).to(tl.int32))
+
+
+# [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
+@triton.jit
 def radix_select(rank_ptr, begin, end, need):
     """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
     prefix = 0
@@ -343,10 +368,11 @@ def threshold_kernel(
         tl.store(threshold_ptr + out, -1)
         tl.store(ties_ptr + out, 0)
     else:
-        above = 0
-        inside = 0
-        if end - begin >= 4 * SAMPLE:
+        need = k
+        if end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
+            above = 0
+            inside = 0
             for n0 in range(begin, end, SCAN_KEYS):
                 s = n0 + n
                 rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
@@ -358,11 +384,18 @@ def threshold_kernel(
                 inside += tl.sum(held)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
-        if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
-            limit, ties = radix_select(candidate_ptr, 0 * row, inside, k - above)
+            if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
+                rank_ptr = candidate_ptr
+                begin = 0 * row
+                end = inside
+                need = k - above
+        if end - begin <= SAMPLE:
+            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
+        elif end - begin <= CANDIDATES:
+            limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
         else:
-            # A short row, or a sample that missed: look through the whole row.
-            limit, ties = radix_select(rank_ptr, begin, end, k)
+            # A sample that missed: look through the whole row.
+            limit, ties = radix_select(rank_ptr, begin, end, need)
         tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
         tl.store(ties_ptr + out, ties)
 
