@@ -13,6 +13,9 @@ STREAM_ROWS = 4096
 SURVEY_ROWS = 4096
 """Queries whose long rows are selected from together."""
 
+REDO_ROWS = 256
+"""Queries that a survey missed whose ranks are in memory at a time, one a program."""
+
 SURVEY_SHARE = 128
 """The config's ``sample`` over this is the step of a survey: one key in so many is looked at beforehand."""
 

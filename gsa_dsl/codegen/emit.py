@@ -12,13 +12,13 @@ from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
-from gsa_dsl.options import CHUNK_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
+from gsa_dsl.options import CHUNK_ROWS, REDO_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
 from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
 from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
 
-SCORING = {"score_kernel", "survey_kernel", "mark_kernel", "keep_kernel"}
+SCORING = {"score_kernel", "survey_kernel", "mark_kernel", "keep_kernel", "redo_kernel"}
 """Kernels in which equal keys score alike: which products are rounded would be the compiler's whim, key by key."""
 
 GATE_LAUNCH = Launch(4, 1)
@@ -83,6 +83,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "surveyed": surveys(plan),
         "survey_from": max(4 * plan.config.sample, plan.config.score_rows, plan.config.tile),
         "survey_rows": SURVEY_ROWS,
+        "redo_rows": REDO_ROWS,
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
         "marked": max(2 * plan.config.sample, 32),
         "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
@@ -204,7 +205,7 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         if surveys(plan):
             chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
             chosen |= {"keep_kernel": config.keep}
-            chosen |= {"settle_kernel": config.settle, "amend_kernel": config.threshold, "collect_kernel": config.lists}
+            chosen |= {"settle_kernel": config.settle, "redo_kernel": config.threshold, "collect_kernel": config.lists}
     if plan.soft:
         # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.
         chosen["attend_bwd_index_kernel"] = Launch(config.backward.warps, 1)

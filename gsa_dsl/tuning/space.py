@@ -90,7 +90,7 @@ GROUPS = (
 RARE = {
     "backward": ("attend_bwd_index_kernel",),
     "score": ("survey_kernel", "mark_kernel", "keep_kernel"),
-    "threshold": ("guess_kernel", "settle_kernel", "amend_kernel"),
+    "threshold": ("guess_kernel", "settle_kernel", "redo_kernel"),
     "list": ("collect_kernel",),
 }
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""

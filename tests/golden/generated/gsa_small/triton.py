@@ -44,7 +44,7 @@ LAUNCH = {
     "mark_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "keep_kernel": {"num_warps": 2, "num_stages": 2, "enable_fp_fusion": False},
     "settle_kernel": {"num_warps": 4, "num_stages": 1},
-    "amend_kernel": {"num_warps": 4, "num_stages": 1},
+    "redo_kernel": {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False},
     "collect_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
 }
@@ -84,6 +84,7 @@ LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
 SURVEY_FROM = 8192  # the first query whose row is long enough to survey
 SURVEY_ROWS = 4096  # queries surveyed together
+REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a time
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
 GUESS_STEPS = tl.constexpr(10)  # of a bisection
 MARK_STRIP = tl.constexpr(64)
@@ -252,18 +253,15 @@ def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def score_kernel(
-    iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, missed_ptr,
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, length, width, AGAIN: tl.constexpr,
+    first_row, rows, length, width,
 ):  # fmt: skip
     """Scores of ``rows`` queries from ``first_row`` on, written as ranks [batch, rows, width]; 0 where s > t."""
     batch = tl.program_id(2).to(tl.int64)
     local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
     t = first_row + local
     row_ok = (local < rows) & (t < length)
-    if AGAIN:
-        if tl.max(tl.load(missed_ptr + batch * length + t, mask=row_ok, other=0)) == 0:
-            return
     d = tl.arange(0, INDEX_PAD)
     q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
     w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
@@ -374,22 +372,11 @@ def bracket(rank_ptr, begin, end, k):
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr, missed_ptr, state_ptr, state_in_ptr,
-    first_row, rows, length, width, AGAIN: tl.constexpr,
-):  # fmt: skip
-    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    if AGAIN:
-        if tl.load(missed_ptr + batch * length + t) == 0:
-            return
-    rank_ptr += (batch * rows + row) * width
-    candidate_ptr += (batch * rows + row) * CANDIDATES
+@triton.jit
+def threshold(rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length):
+    """The rank of a query's k_t-th best candidate, and how many keys of that rank it takes; stores its budget k_t."""
     # Forced keys take no part in the contest.
-    begin = 0 * row
+    begin = 0 * t
     end = t + 1 - LAST
     n = tl.arange(0, SCAN_KEYS)
     total = 0
@@ -422,16 +409,13 @@ def threshold_kernel(
     k = tl.minimum(k, total)
     tl.store(budget_ptr + batch * length + t, k)
 
-    out = batch * rows + row
-    if k == total:
-        # Every candidate: any rank above 0.
-        tl.store(threshold_ptr + out, 0)
-        tl.store(ties_ptr + out, 0)
-    elif k == 0:
+    # Every candidate: any rank above 0.
+    limit = tl.full((), 0, tl.uint32)
+    ties = 0 * k
+    if k == 0:
         # None: no rank is above the largest.
-        tl.store(threshold_ptr + out, -1)
-        tl.store(ties_ptr + out, 0)
-    else:
+        limit = tl.full((), 0xFFFFFFFF, tl.uint32)
+    elif k < total:
         need = k
         if end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
@@ -450,7 +434,7 @@ def threshold_kernel(
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
                 rank_ptr = candidate_ptr
-                begin = 0 * row
+                begin = 0 * t
                 end = inside
                 need = k - above
         if end - begin <= SAMPLE:
@@ -460,8 +444,25 @@ def threshold_kernel(
         else:
             # A sample that missed: look through the whole row.
             limit, ties = radix_select(rank_ptr, begin, end, need)
-        tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-        tl.store(ties_ptr + out, ties)
+    return limit, ties
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def threshold_kernel(
+    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr, state_ptr, state_in_ptr,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    limit, ties = threshold(
+        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, state_ptr, state_in_ptr, batch, t, length
+    )
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(ties_ptr + out, ties)
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -883,34 +884,83 @@ def settle_kernel(
             mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, row % TILE, MARKED)
 
 
-# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
-@triton.jit(do_not_specialize=["first_row", "rows", "length", "offset", "marked_rows"])
-def amend_kernel(
-    rank_ptr, threshold_ptr, ties_ptr, missed_ptr, bits_ptr,
-    first_row, rows, length, width, offset, marked_rows,
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def redo(
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr,
+    bits_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    batch, query, shift, length,
 ):  # fmt: skip
-    """Marks the choice of a query whose guess missed, from all of its ranks, in place of what was marked."""
-    row = tl.program_id(0)
+    """Marks the choice of one query: scores, threshold and marks, one after the other."""
+    # The fewest rows of a matrix instruction: all the same query.
+    t = query + 0 * tl.arange(0, 16)
+    row_ok = t < length
+    d = tl.arange(0, INDEX_PAD)
+    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
+    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
+    q0 = tl.load(iq_ptr + q_off, mask=row_ok[:, None], other=0.0)
+    q1 = tl.load(iq_ptr + q_off + 1 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q2 = tl.load(iq_ptr + q_off + 2 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    q3 = tl.load(iq_ptr + q_off + 3 * stride_iqj, mask=row_ok[:, None], other=0.0)
+    w0 = tl.load(iw_ptr + w_off, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w1 = tl.load(iw_ptr + w_off + 1 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w2 = tl.load(iw_ptr + w_off + 2 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    w3 = tl.load(iw_ptr + w_off + 3 * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
+    b0 = tl.load(ib_ptr + 0).to(tl.float32)
+    b1 = tl.load(ib_ptr + 1).to(tl.float32)
+    b2 = tl.load(ib_ptr + 2).to(tl.float32)
+    b3 = tl.load(ib_ptr + 3).to(tl.float32)
+    n = tl.arange(0, SCORE_KEYS)
+    for n0 in range(0, query + 1, SCORE_KEYS):
+        s = n0 + n
+        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+        k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
+        acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
+        # Rows that are alike have ranks that are.
+        rank = tl.max(rank_of(score_outer(acc0)).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)
+        tl.store(rank_ptr + s, tl.where(s <= query, rank, 0))
+    # Ranks were written by other threads than will read them.
+    tl.debug_barrier()
+    limit, ties = threshold(rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr, batch, query, length)
+    seen = 0
+    for n0 in range(0, query + 1, SCAN_KEYS):
+        s = n0 + tl.arange(0, SCAN_KEYS)
+        rank = tl.load(rank_ptr + s, mask=s <= query, other=0).to(tl.uint32, bitcast=True)
+        rival = rank != 0
+        rival = rival & (s <= query - LAST)
+        tied = (rival & (rank == limit)).to(tl.int32)
+        order = tl.cumsum(tied, 0) + seen
+        seen += tl.sum(tied)
+        chosen = rival & ((rank > limit) | ((tied == 1) & (order <= ties)))
+        bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((s % WORDS) * (32 // WORDS) + shift)
+        tl.atomic_or(bits_ptr + s // WORDS, bit, mask=chosen, sem="relaxed")
+        tl.atomic_and(bits_ptr + s // WORDS, ~bit, mask=(s <= query) & (chosen == 0), sem="relaxed")
+    # The next query's ranks take the place of these.
+    tl.debug_barrier()
+
+
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit(do_not_specialize=["first_row", "rows", "count", "length"])
+def redo_kernel(
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, missed_ptr, rank_ptr, candidate_ptr, budget_ptr, bits_ptr, state_ptr, state_in_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    first_row, rows, count, length, width,
+):  # fmt: skip
+    """Marks the choice of each query whose guess missed, from all of its ranks, in place of what was marked."""
     batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    if tl.load(missed_ptr + batch * length + t) != 0:
-        limit = tl.load(threshold_ptr + batch * rows + row).to(tl.uint32, bitcast=True)
-        ties = tl.load(ties_ptr + batch * rows + row)
-        rank_ptr += (batch * rows + row) * width
-        bits_ptr += (batch * (marked_rows // TILE) + (offset + row) // TILE) * width // WORDS
-        seen = 0
-        for n0 in range(0, t + 1, SCAN_KEYS):
-            s = n0 + tl.arange(0, SCAN_KEYS)
-            rank = tl.load(rank_ptr + s, mask=s <= t, other=0).to(tl.uint32, bitcast=True)
-            rival = rank != 0
-            rival = rival & (s <= t - LAST)
-            tied = (rival & (rank == limit)).to(tl.int32)
-            order = tl.cumsum(tied, 0) + seen
-            seen += tl.sum(tied)
-            chosen = rival & ((rank > limit) | ((tied == 1) & (order <= ties)))
-            bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((s % WORDS) * (32 // WORDS) + (offset + row) % TILE)
-            tl.atomic_or(bits_ptr + s // WORDS, bit, mask=chosen, sem="relaxed")
-            tl.atomic_and(bits_ptr + s // WORDS, ~bit, mask=(s <= t) & (chosen == 0), sem="relaxed")
+    slot = batch * tl.num_programs(0) + tl.program_id(0)
+    rank_ptr += slot * width
+    candidate_ptr += slot * CANDIDATES
+    for turn in range(0, tl.cdiv(count, tl.num_programs(0))):
+        row = tl.program_id(0) + turn * tl.num_programs(0)
+        if tl.load(missed_ptr + batch * length + first_row + row, mask=row < count, other=0) != 0:
+            redo(
+                iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr,
+                bits_ptr + (batch * (rows // TILE) + row // TILE) * width // WORDS,
+                stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+                batch, first_row + row, row % TILE, length,
+            )  # fmt: skip
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -1461,9 +1511,15 @@ def chunk_rows(batch, length):
     Where rows are long the workspace grows, fourfold at most, to hold enough of them for a GPU to be busy.
     """
     step = max(SCORE_ROWS.value, TILE.value)
-    row = 4 * batch * (score_width(length) + CANDIDATES.value)
+    width = score_width(min(length, SURVEY_FROM))
+    row = 4 * batch * (width + candidates(width))
     fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
+
+
+def candidates(width):
+    """How many ranks near its threshold a row of ``width`` keeps beside: none where registers hold all of it."""
+    return CANDIDATES.value if width > CANDIDATES.value else 0
 
 
 def survey_rows(batch, length):
@@ -1500,32 +1556,32 @@ class Selector:
     def __init__(self, iq, ik, iw, ib, state, length):
         batch = iq.shape[0]
         self.iq, self.ik, self.iw, self.ib, self.batch, self.length = iq, ik, iw, ib, batch, length
-        self.rows, self.width = chunk_rows(batch, length), score_width(length)
-        if length > SURVEY_FROM:
-            # Whole rows of scores only where a survey missed.
-            step = max(SCORE_ROWS.value, TILE.value)
-            fit = 2 * WORKSPACE // (4 * batch * (self.width + CANDIDATES.value))
-            self.rows = min(self.rows, max(fit // step * step, step))
+        self.rows, self.width = chunk_rows(batch, length), score_width(min(length, SURVEY_FROM))
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
-        self.candidates = torch.empty(size * CANDIDATES.value, dtype=torch.int32, device=device)
+        self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
         self.ties = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
-        self.missed = torch.zeros((batch, length), dtype=torch.int32, device=device)
         if length > SURVEY_FROM:
-            self.surveyed = survey_rows(batch, length)
+            self.missed = torch.zeros((batch, length), dtype=torch.int32, device=device)
+            self.surveyed, self.mark_width = survey_rows(batch, length), score_width(length)
             self.sample_width = score_width(triton.cdiv(length, SURVEY_STEP.value))
             size = batch * self.surveyed
-            self.marks = torch.empty(size // TILE.value * self.width, dtype=MARK, device=device)
+            self.marks = torch.empty(size // TILE.value * self.mark_width, dtype=MARK, device=device)
             self.kept = torch.empty(size * MARKED.value, dtype=torch.float32, device=device)
             self.places = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
             self.low, self.high = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
             self.found = torch.empty(size * 2, dtype=torch.int32, device=device)
             self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
             strips = self.strips * MARK_STRIP.value * SCORE_KEYS.value
-            # Samples, and once these are read, what is near: never both.
-            scratch = max(size * self.sample_width, triton.cdiv(size, KEEP_ROWS.value) * strips)
+            # Samples, and once these are read, what is near, and then the ranks of queries that missed.
+            self.redone = max(min(REDO_ROWS, WORKSPACE // (4 * batch * (self.mark_width + CANDIDATES.value))), 1)
+            scratch = max(
+                size * self.sample_width,
+                triton.cdiv(size, KEEP_ROWS.value) * strips,
+                batch * self.redone * (self.mark_width + CANDIDATES.value),
+            )
             self.scratch = torch.empty(scratch, dtype=torch.int32, device=device)
             self.moments = torch.empty(size * self.strips * 2, dtype=torch.float32, device=device)
             self.pivot = torch.empty(size, dtype=torch.float32, device=device)
@@ -1544,26 +1600,26 @@ class Selector:
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
         if first >= SURVEY_FROM:
             return self.survey(first, count, lists, first_slot)
-        self.rank(first, count, again=False)
+        self.rank(first, count)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
             self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
             first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
             **LAUNCH["list_kernel"],
         )  # fmt: skip
 
-    def rank(self, first, count, again):
-        """All ranks of queries first .. first + count, and the threshold of each; ``again``: of those whose survey missed."""
+    def rank(self, first, count):
+        """All ranks of queries first .. first + count, and the threshold of each."""
         end = first + count
         strip = SCORE_KEYS.value * SCORE_STRIP.value
         score_kernel[(triton.cdiv(count, SCORE_ROWS.value), triton.cdiv(end, strip), self.batch)](
-            self.iq, self.ik, self.iw, self.ib, self.ranks, self.missed,
+            self.iq, self.ik, self.iw, self.ib, self.ranks,
             *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3),
-            first, self.rows, self.length, self.width, AGAIN=again,
+            first, self.rows, self.length, self.width,
             **LAUNCH["score_kernel"],
         )  # fmt: skip
         threshold_kernel[(count, self.batch)](
-            self.ranks, self.candidates, self.threshold, self.ties, self.budget, self.missed, self.state, self.state_inputs,
-            first, self.rows, self.length, self.width, AGAIN=again,
+            self.ranks, self.candidates, self.threshold, self.ties, self.budget, self.state, self.state_inputs,
+            first, self.rows, self.length, self.width,
             **LAUNCH["threshold_kernel"],
         )  # fmt: skip
 
@@ -1584,27 +1640,24 @@ class Selector:
         self.found.zero_()
         mark_kernel[(tiles, self.strips, self.batch)](
             *index, self.low, self.high, self.marks, self.found, self.moments, self.pivot,
-            *index_strides, *size, self.width, **LAUNCH["mark_kernel"],
+            *index_strides, *size, self.mark_width, **LAUNCH["mark_kernel"],
         )  # fmt: skip
         keep_kernel[(triton.cdiv(count, KEEP_ROWS.value), self.strips, self.batch)](
             *index, self.marks, self.scratch, self.kept, self.places, self.found,
-            *index_strides, *size, self.width, **LAUNCH["keep_kernel"],
+            *index_strides, *size, self.mark_width, **LAUNCH["keep_kernel"],
         )  # fmt: skip
         settle_kernel[(count, self.batch)](
             bits, self.kept, self.places, self.found, self.budget, self.missed, self.moments, self.pivot, self.state, self.state_inputs,
-            *size, self.width, self.strips, **LAUNCH["settle_kernel"],
+            *size, self.mark_width, self.strips, **LAUNCH["settle_kernel"],
         )  # fmt: skip
-        for offset in range(0, count, self.rows):
-            rows = min(self.rows, count - offset)
-            self.rank(first + offset, rows, again=True)
-            amend_kernel[(rows, self.batch)](
-                self.ranks, self.threshold, self.ties, self.missed, bits,
-                first + offset, self.rows, self.length, self.width, offset, self.surveyed,
-                **LAUNCH["amend_kernel"],
-            )  # fmt: skip
+        ranks, near = self.scratch, self.scratch[self.batch * self.redone * self.mark_width :]
+        redo_kernel[(min(self.redone, count), self.batch)](
+            *index, self.missed, ranks, near, self.budget, bits, self.state, self.state_inputs,
+            *index_strides, first, self.surveyed, count, self.length, self.mark_width, **LAUNCH["redo_kernel"],
+        )  # fmt: skip
         collect_kernel[(triton.cdiv(count, TILE.value), self.batch)](
             self.marks, lists.pos, lists.word, lists.count,
-            *size, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2], **LAUNCH["collect_kernel"],
+            *size, self.mark_width, first_slot, lists.pos.shape[1], lists.pos.shape[2], **LAUNCH["collect_kernel"],
         )  # fmt: skip
 
 

@@ -304,19 +304,11 @@ def bracket(rank_ptr, begin, end, k):
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr,
-    first_row, rows, length, width,
-):  # fmt: skip
-    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    rank_ptr += (batch * rows + row) * width
-    candidate_ptr += (batch * rows + row) * CANDIDATES
+@triton.jit
+def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
+    """The rank of a query's k_t-th best candidate, and how many keys of that rank it takes; stores its budget k_t."""
     # Forced keys take no part in the contest.
-    begin = 0 * row
+    begin = 0 * t
     end = t + 1 - LAST
     n = tl.arange(0, SCAN_KEYS)
     total = 0
@@ -358,16 +350,13 @@ def threshold_kernel(
     k = tl.minimum(k, total)
     tl.store(budget_ptr + batch * length + t, k)
 
-    out = batch * rows + row
-    if k == total:
-        # Every candidate: any rank above 0.
-        tl.store(threshold_ptr + out, 0)
-        tl.store(ties_ptr + out, 0)
-    elif k == 0:
+    # Every candidate: any rank above 0.
+    limit = tl.full((), 0, tl.uint32)
+    ties = 0 * k
+    if k == 0:
         # None: no rank is above the largest.
-        tl.store(threshold_ptr + out, -1)
-        tl.store(ties_ptr + out, 0)
-    else:
+        limit = tl.full((), 0xFFFFFFFF, tl.uint32)
+    elif k < total:
         need = k
         if end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
@@ -386,7 +375,7 @@ def threshold_kernel(
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
                 rank_ptr = candidate_ptr
-                begin = 0 * row
+                begin = 0 * t
                 end = inside
                 need = k - above
         if end - begin <= SAMPLE:
@@ -396,8 +385,25 @@ def threshold_kernel(
         else:
             # A sample that missed: look through the whole row.
             limit, ties = radix_select(rank_ptr, begin, end, need)
-        tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-        tl.store(ties_ptr + out, ties)
+    return limit, ties
+
+
+# [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def threshold_kernel(
+    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    limit, ties = threshold(
+        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, batch, t, length
+    )
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(ties_ptr + out, ties)
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -867,9 +873,15 @@ def chunk_rows(batch, length):
     Where rows are long the workspace grows, fourfold at most, to hold enough of them for a GPU to be busy.
     """
     step = max(SCORE_ROWS.value, TILE.value)
-    row = 4 * batch * (score_width(length) + CANDIDATES.value)
+    width = score_width(length)
+    row = 4 * batch * (width + candidates(width))
     fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
+
+
+def candidates(width):
+    """How many ranks near its threshold a row of ``width`` keeps beside: none where registers hold all of it."""
+    return CANDIDATES.value if width > CANDIDATES.value else 0
 
 
 def score_width(length):
@@ -901,7 +913,7 @@ class Selector:
         self.rows, self.width = chunk_rows(batch, length), score_width(length)
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
-        self.candidates = torch.empty(size * CANDIDATES.value, dtype=torch.int32, device=device)
+        self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
         self.ties = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
