@@ -1,0 +1,63 @@
+"""What a phase has to do, whoever does it: FLOPs by the cost formulas at the pairs attended to, and bytes.
+
+A backward pass of attention counts five products a pair and head where the forward pass counts two: the logits again,
+the gradient of the weights, and those of query, key and value. Gates and the softmax of it are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from gsa_dsl.bench.records import Work
+from gsa_dsl.compiler import CompiledAttention
+from gsa_dsl.sema.cost import TRAINING, cost
+from gsa_dsl.testing.inputs import Inputs
+
+
+def work_of(compiled: CompiledAttention, inputs: Inputs, pairs: int) -> dict[str, Work]:
+    """The work of both phases on ``inputs``, which attend to ``pairs`` (query, key) pairs a sequence."""
+    meta, (batch, _, length, _) = compiled.meta, inputs.query.shape
+    heads, width, value_width = meta["heads"], meta["head_dim"], meta["value_dim"]
+    *rows, _ = cost(compiled.spec, pairs).evaluate(
+        length, heads, meta["kv_heads"], width, batch, inputs.query.itemsize, value_dim=value_width
+    )
+    forward = [row for row in rows if row.construct not in TRAINING]
+    flops = sum(row.flops for row in forward)
+    modelled = sum(row.bytes for row in forward)
+    training = sum(row.flops for row in rows) + batch * pairs * backward_flops(heads, width, value_width)
+    taken = _bytes(_operands(inputs))
+    given = batch * heads * length * (value_width * inputs.query.itemsize + 4)  # the output, and lse
+    # Backward reads all of it again, and the output's gradient, and writes a gradient of every operand.
+    both = 2 * (taken + given) + given + _bytes(inputs.tensors().values())
+    return {
+        "forward": Work(flops, taken + given, modelled),
+        "training": Work(training, both, sum(row.bytes for row in rows)),
+    }
+
+
+def attention_flops(heads: int, width: int, value_width: int) -> int:
+    """Of a pair, forward: ``q . k`` and ``p v`` for every head."""
+    return 2 * heads * (width + value_width)
+
+
+def backward_flops(heads: int, width: int, value_width: int) -> int:
+    """Of a pair, backward: three products of the width of keys, two of that of values, for every head."""
+    return 2 * heads * (3 * width + 2 * value_width)
+
+
+def rival_flops(compiled: CompiledAttention, pairs: int) -> dict[str, float]:
+    """Those of attention alone over ``pairs``, by phase: what is counted for a rival."""
+    sizes = compiled.meta["heads"], compiled.meta["head_dim"], compiled.meta["value_dim"]
+    forward, backward = pairs * attention_flops(*sizes), pairs * backward_flops(*sizes)
+    return {"forward": float(forward), "training": float(forward + backward)}
+
+
+def _operands(inputs: Inputs) -> list[Tensor]:
+    others = (inputs.ema, inputs.documents)
+    return [*inputs.tensors().values(), *(x for x in others if x is not None)]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(x.numel() * x.itemsize for x in tensors)
