@@ -74,13 +74,13 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Rival:
     """An attention of others on the same query, key and value. ``function`` says what it computes; ``why`` says why
-    there are no times, where there are none; ``flops`` are those of a phase, as in :class:`Work`.
+    there are no times, where there are none. ``work``, by phase, is that of attention alone.
     """
 
     name: str
     function: str
     times: Mapping[str, Timed] = field(default_factory=dict)
-    flops: Mapping[str, float] = field(default_factory=dict)
+    work: Mapping[str, Work] = field(default_factory=dict)
     why: str | None = None
 
 
@@ -108,14 +108,16 @@ class Case:
 class Record:
     """One case, measured at batch 1 in bf16, or the reason (``failure``) why it could not be.
 
-    ``overlap``: mean Jaccard index of neighbouring queries' choices, measured; None where there is nothing to measure.
-    ``shared``: how many queries share a choice by the spec's words. ``keys``: what a query attends to, on average.
+    ``command``: the one that measured it. ``overlap``: mean Jaccard index of neighbouring queries' choices, measured;
+    None where there is nothing to measure. ``shared``: how many queries share a choice by the spec's words. ``keys``:
+    what a query attends to, on average.
     ``times`` and ``work`` by phase; ``kernels``: milliseconds by phase and kernel, ``other`` being all kernels that are
     not the compiled module's; empty where the profiler saw none.
     """
 
     case: Case
     setting: Setting
+    command: str = ""
     shared: int = 1
     overlap: float | None = None
     keys: float = 0.0
@@ -152,14 +154,21 @@ class Record:
                 "setting": Setting(**data["setting"]),
                 "checked": None if data["checked"] is None else Checked(**data["checked"]),
                 "times": _timed(data["times"]),
-                "work": {phase: Work(**work) for phase, work in data["work"].items()},
-                "rivals": tuple(Rival(**rival | {"times": _timed(rival["times"])}) for rival in data["rivals"]),
+                "work": _work(data["work"]),
+                "rivals": tuple(
+                    Rival(**rival | {"times": _timed(rival["times"]), "work": _work(rival["work"])})
+                    for rival in data["rivals"]
+                ),
             }
         )
 
 
 def _timed(data: Mapping[str, Any]) -> dict[str, Timed]:
     return {phase: Timed(**timed) for phase, timed in data.items()}
+
+
+def _work(data: Mapping[str, Any]) -> dict[str, Work]:
+    return {phase: Work(**work) for phase, work in data.items()}
 
 
 def append(path: Path, record: Record) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from gsa_dsl.bench.check import check_place, places
 from gsa_dsl.bench.flex import Attend, flex, scale_of
 from gsa_dsl.bench.gauge import Gauge
-from gsa_dsl.bench.records import Rival, Timed
+from gsa_dsl.bench.records import Rival, Timed, Work
 from gsa_dsl.results import Selection
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.typed import CheckedSpec, Forced
@@ -69,7 +69,7 @@ def contenders(names: list[str], spec: CheckedSpec, inputs: Inputs, selection: S
 
 
 def measured(
-    contender: Contender, gauge: Gauge, repeats: int, flops: dict[str, float], cotangent: Tensor | None
+    contender: Contender, gauge: Gauge, repeats: int, work: Mapping[str, Work], cotangent: Tensor | None
 ) -> Rival:
     """Prepare, check and time a rival; without a ``cotangent`` forward only. Whatever stops it is its ``why``."""
     times: dict[str, Timed] = {}
@@ -85,7 +85,7 @@ def measured(
         # A rival is code of others: that it does not run, and why, is what there is to say of it.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
-    return Rival(contender.name, contender.function, times, {phase: flops[phase] for phase in times}, why)
+    return Rival(contender.name, contender.function, times, {phase: work[phase] for phase in times}, why)
 
 
 def function_of(spec: CheckedSpec) -> str:

@@ -15,10 +15,10 @@ from triton.errors import TritonError
 from gsa_dsl.bench.check import WrongResult, check_gradients, checked
 from gsa_dsl.bench.choice import pairs_attended
 from gsa_dsl.bench.gauge import Gauge, Run
-from gsa_dsl.bench.records import Case, Record, Rival, Setting
+from gsa_dsl.bench.records import Case, Record, Rival, Setting, Work
 from gsa_dsl.bench.rivals import NAMES, Contender, contenders, measured
 from gsa_dsl.bench.stages import own_kernels
-from gsa_dsl.bench.work import rival_flops, work_of
+from gsa_dsl.bench.work import rival_work, work_of
 from gsa_dsl.compiler import CompiledAttention
 from gsa_dsl.results import Selection
 from gsa_dsl.testing.inputs import Inputs
@@ -30,7 +30,7 @@ OVERLAPS = (0.0, 0.8, 0.93)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure. ``repeats``: most runs of each; those that take long get fewer. ``forward_only``: no training."""
+    """What to measure. ``repeats``: most runs of each, fewer of what takes long. ``forward_only``: no training."""
 
     lengths: tuple[int, ...]
     overlaps: tuple[float, ...] = OVERLAPS
@@ -38,6 +38,7 @@ class Options:
     forward_only: bool = False
     rivals: tuple[str, ...] = tuple(NAMES)
     dtype: torch.dtype = torch.bfloat16
+    command: str = ""
 
 
 class Bench:
@@ -73,7 +74,8 @@ class Bench:
         said = f"{case.spec} at {case.length:,} tokens"
         said += "" if case.overlap is None else f", overlap {case.overlap:g}"
         selection = compiled.spec.selection
-        row = _Row(self, compiled, said, Record(case, self.setting, selection.queries if selection is not None else 1))
+        shared = selection.queries if selection is not None else 1
+        row = _Row(self, compiled, said, Record(case, self.setting, self.options.command, shared))
         try:
             row.measure()
         except WrongResult as error:
@@ -93,12 +95,12 @@ class Bench:
             )
         return self._compared[key]
 
-    def rival(self, contender: Contender, flops: dict[str, float], cotangent: Tensor | None) -> Rival:
+    def rival(self, contender: Contender, work: dict[str, Work], cotangent: Tensor | None) -> Rival:
         """The rival's times, from an earlier row where it was the same."""
         key = contender.key
         if key is not None and key in self._rivals:
             return self._rivals[key]
-        found = measured(contender, self.gauge, self.options.repeats, flops, cotangent)
+        found = measured(contender, self.gauge, self.options.repeats, work, cotangent)
         if key is not None:
             self._rivals[key] = found
         return found
@@ -145,13 +147,13 @@ class _Row:
         for phase, run in runs.items():
             self._tell(f"times, {phase}")
             self._know(times={**self.record.times, phase: gauge.time(run, options.repeats)})
-            kernels = own_kernels(gauge.kernels(run), compiled.kernels.LAUNCH if bench.device.type == "cuda" else ())
+            kernels = own_kernels(gauge.kernels(run), compiled.kernels.LAUNCH if compiled.backend != "torch" else ())
             if kernels:
                 self._know(kernels={**self.record.kernels, phase: kernels})
         for contender in contenders(list(options.rivals), compiled.spec, inputs, selection):
             self._tell(contender.name)
             attended = pairs if contender.selection is not None else pairs_attended(contender.spec, inputs, None)
-            found = bench.rival(contender, rival_flops(compiled, attended), cotangent)
+            found = bench.rival(contender, rival_work(compiled, contender.inputs, attended), cotangent)
             self._know(rivals=(*self.record.rivals, found))
 
     def _know(self, **facts: object) -> None:

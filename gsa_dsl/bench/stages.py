@@ -44,7 +44,7 @@ def own_kernels(times: Mapping[str, float], own: Iterable[str]) -> dict[str, flo
 
 
 def stages(kernels: Mapping[str, float]) -> dict[str, float]:
-    """Milliseconds by stage, in the table's order, of what :func:`own_kernels` gave; stages without any are left out."""
+    """Milliseconds by stage, in the table's order, of what :func:`own_kernels` gave; no stage without a kernel."""
     found: dict[str, float] = {}
     for kernel, ms in kernels.items():
         stage = OTHER if kernel == OTHER else stage_of(kernel)

@@ -27,13 +27,21 @@ def work_of(compiled: CompiledAttention, inputs: Inputs, pairs: int) -> dict[str
     flops = sum(row.flops for row in forward)
     modelled = sum(row.bytes for row in forward)
     training = sum(row.flops for row in rows) + batch * pairs * backward_flops(heads, width, value_width)
-    taken = _bytes(_operands(inputs))
-    given = batch * heads * length * (value_width * inputs.query.itemsize + 4)  # the output, and lse
-    # Backward reads all of it again, and the output's gradient, and writes a gradient of every operand.
-    both = 2 * (taken + given) + given + _bytes(inputs.tensors().values())
+    moved = _moved(inputs, value_width)
     return {
-        "forward": Work(flops, taken + given, modelled),
-        "training": Work(training, both, sum(row.bytes for row in rows)),
+        "forward": Work(flops, moved["forward"], modelled),
+        "training": Work(training, moved["training"], sum(row.bytes for row in rows)),
+    }
+
+
+def rival_work(compiled: CompiledAttention, inputs: Inputs, pairs: int) -> dict[str, Work]:
+    """The work of attention alone over ``pairs``: what is counted for a rival, which is given ``inputs``."""
+    sizes = compiled.meta["heads"], compiled.meta["head_dim"], compiled.meta["value_dim"]
+    forward, backward = (pairs * flops(*sizes) for flops in (attention_flops, backward_flops))
+    moved = _moved(inputs, sizes[2])
+    return {
+        "forward": Work(float(forward), moved["forward"], moved["forward"]),
+        "training": Work(float(forward + backward), moved["training"], moved["training"]),
     }
 
 
@@ -47,16 +55,15 @@ def backward_flops(heads: int, width: int, value_width: int) -> int:
     return 2 * heads * (3 * width + 2 * value_width)
 
 
-def rival_flops(compiled: CompiledAttention, pairs: int) -> dict[str, float]:
-    """Those of attention alone over ``pairs``, by phase: what is counted for a rival."""
-    sizes = compiled.meta["heads"], compiled.meta["head_dim"], compiled.meta["value_dim"]
-    forward, backward = pairs * attention_flops(*sizes), pairs * backward_flops(*sizes)
-    return {"forward": float(forward), "training": float(forward + backward)}
-
-
-def _operands(inputs: Inputs) -> list[Tensor]:
-    others = (inputs.ema, inputs.documents)
-    return [*inputs.tensors().values(), *(x for x in others if x is not None)]
+def _moved(inputs: Inputs, value_width: int) -> dict[str, int]:
+    """Bytes by phase, every operand and result moved once."""
+    batch, heads, length, _ = inputs.query.shape
+    others = [x for x in (inputs.ema, inputs.documents) if x is not None]
+    taken = _bytes(inputs.tensors().values()) + _bytes(others)
+    given = batch * heads * length * (value_width * inputs.query.itemsize + 4)  # the output, and lse
+    # Backward reads all of it again, and the output's gradient, and writes a gradient of every operand.
+    both = 2 * (taken + given) + given + _bytes(inputs.tensors().values())
+    return {"forward": taken + given, "training": both}
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
