@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
 from gsa_dsl.reference.logits import places, slopes
 from gsa_dsl.reference.visible import document_numbers
@@ -53,14 +53,14 @@ def flex(spec: CheckedSpec, inputs: Inputs, selection: Selection | None) -> Atte
             block_mask=mask,
             scale=scale,
             enable_gqa=dims["group"] > 1,
-            return_lse=spec.sink is not None,
+            return_aux=AuxRequest(lse=True) if spec.sink is not None else None,
         )
         if spec.sink is None:
             output: Tensor = result
             return output
-        output, lse = result
+        output, aux = result
         assert inputs.extras is not None
-        return output * torch.sigmoid(lse - inputs.extras["sink"][:, None]).unsqueeze(-1).to(output.dtype)
+        return output * torch.sigmoid(aux.lse - inputs.extras["sink"][:, None]).unsqueeze(-1).to(output.dtype)
 
     return run
 

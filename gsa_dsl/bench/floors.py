@@ -14,11 +14,18 @@ REPEATS = 20
 
 
 def setting_of(
-    machine: Machine, version: str, gauge: Gauge, device: torch.device, *, side: int = SIDE, copied: int = COPIED
+    machine: Machine,
+    version: str,
+    gauge: Gauge,
+    device: torch.device,
+    *,
+    side: int | None = None,
+    copied: int | None = None,
 ) -> Setting:
     """The machine with its floors: a bf16 product of matrices of ``side``, and a copy of ``copied`` bytes, each of
-    which is read once and written once.
+    which is read once and written once; :data:`SIDE` and :data:`COPIED` unless given.
     """
+    side, copied = side or SIDE, copied or COPIED
     matmul, copy = _product(gauge, device, side), _copy(gauge, device, copied)
     return Setting(
         gpu=machine.gpu,
