@@ -59,5 +59,5 @@ class CudaGauge:
         found: dict[str, float] = {}
         for event in events:
             if event.device_type == DeviceType.CUDA:
-                found[event.name] = found.get(event.name, 0.0) + event.self_device_time_total / 1e3
+                found[event.name] = found.get(event.name, 0.0) + event.time_range.elapsed_us() / 1e3
         return found

@@ -84,12 +84,15 @@ def _drawn(records: list[Record], panel: Callable[[Any, list[Record], str], None
         raise NoMatplotlib("drawing needs matplotlib: pip install 'gsa-dsl[bench]'") from error
     phases = [phase for phase in PHASES if any(phase in record.times for record in records)]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6 * len(phases), 3.6), layout="constrained")
+        figure = Figure(figsize=(4.6 * len(phases), 4.0), layout="constrained")
+        labelled: dict[str, Any] = {}
         for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
             axes.set(xscale="log", yscale="log", title=phase)
             axes.grid(True, which="major")
             panel(axes, records, phase)
-            axes.legend()
+            labelled |= {line.get_label(): line for line in axes.lines}
+        # One for both panels: what is in them is the same.
+        figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=1 + len(phases))
         figure.suptitle(titled(records[0].case), fontsize=9, color=GREY)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
