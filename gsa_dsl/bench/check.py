@@ -61,15 +61,15 @@ def check_rows(compiled: CompiledAttention, inputs: Inputs, rows: int = ROWS) ->
         if spec.selection is not None and chosen is None:
             raise WrongResult(f"{spec.name}: no selection was returned")
         found = places(spec, inputs.query.shape[2], rows)
+        # In float64 the operands fill much of a GPU: of the results only what is compared is kept.
+        results = {"output": output, "output (inference)": streamed, "lse": aux.lse}
+        kept = [{name: x[:, :, place].clone() for name, x in results.items()} for place in found]
+        del output, streamed, results
         if chosen is not None:
             scored = Scored(spec, inputs, inputs.query.dtype)
             for place in found:
                 _check_choice(spec, inputs, aux, scored, place)
             del scored
-        # In float64 the operands fill much of a GPU: of the results only what is compared is kept.
-        results = {"output": output, "output (inference)": streamed, "lse": aux.lse}
-        kept = [{name: x[:, :, place].clone() for name, x in results.items()} for place in found]
-        del output, streamed, results, aux
         compared = zip(kept, found, strict=True)
         worst = max(check_place(spec, inputs, part, chosen, place) for part, place in compared)
     return sum(place.stop - place.start for place in found), worst

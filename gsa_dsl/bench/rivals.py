@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +69,9 @@ def contenders(names: list[str], spec: CheckedSpec, inputs: Inputs, selection: S
 
 
 def measured(
-    contender: Contender, gauge: Gauge, repeats: int, work: Mapping[str, Work], cotangent: Tensor | None
+    contender: Contender, gauge: Gauge, repeats: int, work: Mapping[str, Work], *, forward_only: bool
 ) -> Rival:
-    """Prepare, check and time a rival; without a ``cotangent`` forward only. Whatever stops it is its ``why``."""
+    """Prepare, check and time a rival. Whatever stops it is its ``why``; what was timed before stays."""
     times: dict[str, Timed] = {}
     why = None
     try:
@@ -79,13 +79,27 @@ def measured(
         _check(contender, run)
         with torch.no_grad():
             times["forward"] = gauge.time(run, repeats)
-        if cotangent is not None:
+        if not forward_only:
+            cotangent = cotangent_for(contender.inputs, contender.inputs.value.shape[-1])
             times["training"] = gauge.time(lambda: _step(contender.inputs, run, cotangent), repeats)
     except Exception as error:
         # A rival is code of others: that it does not run, and why, is what there is to say of it.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
     return Rival(contender.name, contender.function, times, {phase: work[phase] for phase in times}, why)
+
+
+def cotangent_for(inputs: Inputs, value_width: int) -> Tensor:
+    """A random gradient of the output, the same for a shape."""
+    query = inputs.query
+    generator = torch.Generator(query.device).manual_seed(1)
+    shape = (*query.shape[:3], value_width)
+    return torch.randn(shape, device=query.device, generator=generator).to(query.dtype)
+
+
+def takes_choice(spec: CheckedSpec, names: Sequence[str]) -> bool:
+    """Whether one of the rivals can be given the choice of units that a call made: FlexAttention, one of blocks."""
+    return "flex" in names and spec.selection is not None and spec.selection.block > 1 and not spec.soft
 
 
 def function_of(spec: CheckedSpec) -> str:
@@ -116,8 +130,7 @@ def ungated(spec: CheckedSpec) -> CheckedSpec:
 
 
 def _flex(spec: CheckedSpec, inputs: Inputs, selection: Selection | None) -> Contender:
-    blocks = spec.selection is not None and spec.selection.block > 1 and not spec.soft
-    if selection is not None and blocks and math.prod(selection.shape) <= _LARGEST_CHOICE:
+    if selection is not None and takes_choice(spec, ["flex"]) and math.prod(selection.shape) <= _LARGEST_CHOICE:
         same, chosen = ungated(spec), selection
     elif spec.selection is None:
         same, chosen = ungated(spec), None

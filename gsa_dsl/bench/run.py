@@ -16,7 +16,7 @@ from gsa_dsl.bench.check import WrongResult, check_gradients, checked
 from gsa_dsl.bench.choice import pairs_attended
 from gsa_dsl.bench.gauge import Gauge, Run
 from gsa_dsl.bench.records import Case, Record, Rival, Setting, Work
-from gsa_dsl.bench.rivals import NAMES, Contender, contenders, measured
+from gsa_dsl.bench.rivals import NAMES, Contender, contenders, cotangent_for, measured, takes_choice
 from gsa_dsl.bench.stages import own_kernels
 from gsa_dsl.bench.work import rival_work, work_of
 from gsa_dsl.compiler import CompiledAttention
@@ -95,12 +95,13 @@ class Bench:
             )
         return self._compared[key]
 
-    def rival(self, contender: Contender, work: dict[str, Work], cotangent: Tensor | None) -> Rival:
+    def rival(self, contender: Contender, work: dict[str, Work]) -> Rival:
         """The rival's times, from an earlier row where it was the same."""
         key = contender.key
         if key is not None and key in self._rivals:
             return self._rivals[key]
-        found = measured(contender, self.gauge, self.options.repeats, work, cotangent)
+        options = self.options
+        found = measured(contender, self.gauge, options.repeats, work, forward_only=options.forward_only)
         if key is not None:
             self._rivals[key] = found
         return found
@@ -120,7 +121,7 @@ class _Row:
 
     def measure(self) -> None:
         bench, compiled, case = self.bench, self.compiled, self.record.case
-        options, gauge = bench.options, bench.gauge
+        options = bench.options
         self._tell("inputs")
         drawn: dict[str, Any] = {"dtype": options.dtype, "device": bench.device}
         memory = calibrate(compiled, case.length, case.overlap or 0.0, **drawn)
@@ -134,27 +135,23 @@ class _Row:
         pairs = pairs_attended(compiled.spec, inputs, selection)
         overlap = overlap_of(compiled, inputs) if case.overlap is not None else None
         self._know(overlap=overlap, keys=pairs / case.length, work=work_of(compiled, inputs, pairs))
-        if not (compiled.spec.selection is not None and compiled.spec.selection.block > 1):
-            selection = None  # only a choice of blocks is handed on; lists of tokens take memory
-        cotangent = None
+        del selection  # its lists are no part of what a call holds
+        self._time("forward", partial(self._forward, inputs))
         if not options.forward_only:
-            generator = torch.Generator(bench.device).manual_seed(1)
-            shape = (*inputs.query.shape[:3], case.value_dim)
-            cotangent = torch.randn(shape, device=bench.device, generator=generator).to(options.dtype)
-        runs: dict[str, Run] = {"forward": partial(self._forward, inputs)}
-        if cotangent is not None:
-            runs["training"] = partial(self._training, inputs, cotangent)
-        for phase, run in runs.items():
-            self._tell(f"times, {phase}")
-            self._know(times={**self.record.times, phase: gauge.time(run, options.repeats)})
-            kernels = own_kernels(gauge.kernels(run), compiled.kernels.LAUNCH if compiled.backend != "torch" else ())
-            if kernels:
-                self._know(kernels={**self.record.kernels, phase: kernels})
+            self._time("training", partial(self._training, inputs, cotangent_for(inputs, case.value_dim)))
+        selection = self._chosen(inputs) if takes_choice(compiled.spec, options.rivals) else None
         for contender in contenders(list(options.rivals), compiled.spec, inputs, selection):
             self._tell(contender.name)
             attended = pairs if contender.selection is not None else pairs_attended(contender.spec, inputs, None)
-            found = bench.rival(contender, rival_work(compiled, contender.inputs, attended), cotangent)
-            self._know(rivals=(*self.record.rivals, found))
+            self._know(rivals=(*self.record.rivals, bench.rival(contender, rival_work(compiled, inputs, attended))))
+
+    def _time(self, phase: str, run: Run) -> None:
+        gauge, compiled = self.bench.gauge, self.compiled
+        self._tell(f"times, {phase}")
+        self._know(times={**self.record.times, phase: gauge.time(run, self.bench.options.repeats)})
+        kernels = own_kernels(gauge.kernels(run), compiled.kernels.LAUNCH if compiled.backend != "torch" else ())
+        if kernels:
+            self._know(kernels={**self.record.kernels, phase: kernels})
 
     def _know(self, **facts: object) -> None:
         self.record = dataclasses.replace(self.record, **facts)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ the gradient of the weights, and those of query, key and value. Gates and the so
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from torch import Tensor
@@ -35,7 +36,8 @@ def work_of(compiled: CompiledAttention, inputs: Inputs, pairs: int) -> dict[str
 
 
 def rival_work(compiled: CompiledAttention, inputs: Inputs, pairs: int) -> dict[str, Work]:
-    """The work of attention alone over ``pairs``: what is counted for a rival, which is given ``inputs``."""
+    """The work of attention alone over ``pairs``: what is counted for a rival on these query, key, value."""
+    inputs = dataclasses.replace(inputs, gates=None, index=None, ema=None, extras=None, documents=None)
     sizes = compiled.meta["heads"], compiled.meta["head_dim"], compiled.meta["value_dim"]
     forward, backward = (pairs * flops(*sizes) for flops in (attention_flops, backward_flops))
     moved = _moved(inputs, sizes[2])
