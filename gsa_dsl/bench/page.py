@@ -135,12 +135,12 @@ def _missing(records: Sequence[Record]) -> list[str]:
     """Everything that has no times, with the reason."""
     lines = [f"* {title(record)}: {record.failure}\n" for record in records if record.failure is not None]
     lines += [
-        f"* {title(record)}, {_named(rival)}: {rival.why}\n"
+        f"* {titled(record.case)} at {record.case.length:,} tokens, {_named(rival)}: {rival.why}\n"
         for record in records
         for rival in record.rivals
         if rival.why is not None
     ]
-    return ["## What could not be measured\n", "".join(lines)] if lines else []
+    return ["## What could not be measured\n", "".join(distinct(lines))] if lines else []
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

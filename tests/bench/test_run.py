@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from triton.runtime.errors import OutOfResources
 
+import gsa_dsl
 from gsa_dsl.bench import rivals as rivals_module
 from gsa_dsl.bench import run as run_module
 from gsa_dsl.bench.check import WrongResult
@@ -15,8 +17,10 @@ from gsa_dsl.bench.floors import setting_of
 from gsa_dsl.bench.records import Record
 from gsa_dsl.bench.run import Bench, Options
 from gsa_dsl.compiler import CompiledAttention
+from gsa_dsl.testing.tiles import small_tiles
 from tests.bench.fakes import MACHINE, SETTING, FakeGauge
-from tests.bench.specs import SHARED, compiled
+from tests.bench.specs import PARAMS, SHARED, compiled
+from tests.cli.running import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 CPU = torch.device("cpu")
@@ -54,6 +58,28 @@ def test_a_row_has_everything() -> None:
     assert (row.shared, row.command, row.setting) == (1, "gsa bench gsa.gsa", SETTING)
     assert told[0] == "gsa at 48 tokens, overlap 0: inputs"
     assert Record.from_line(row.to_line()) == row
+
+
+@pytest.mark.parametrize("spec", ["gsa", "msa"])
+def test_kernels_have_their_stages(spec: str, tmp_path: Path) -> None:
+    """Generated kernels, interpreted: their lists are read as those of eager torch are."""
+    attention = gsa_dsl.compile(
+        ROOT / "examples" / f"{spec}.gsa",
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        backend="interpret",
+        params=PARAMS[spec] | ({"k_base": 8, "k_min": 4, "k_max": 12} if spec == "gsa" else {}),
+        config=small_tiles(4, 2),
+        cache_dir=tmp_path,
+    )
+    (row,) = rows(attention, options(lengths=(34,)))
+    assert row.failure is None
+    assert row.kernels == {"forward": {"attend_fwd_kernel": 0.75, "other": 0.25}}
+    assert row.overlap is not None
+    assert 0 < row.overlap <= 1
+    (eager,) = rows(spec, options(lengths=(34,)))
+    assert eager.work["forward"].bytes == row.work["forward"].bytes
 
 
 def test_every_overlap_is_a_row_and_inputs_have_it() -> None:
