@@ -81,7 +81,8 @@ def test_forward_alone_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_what_does_not_fit_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole, _ = torch.cuda.mem_get_info()[::-1]
+    _, whole = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((4 << 30) / whole)
     try:
         argv = ("--lengths", "262144", "2048", "--forward-only", "--rivals", "--out", str(tmp_path / "rows.jsonl"))
