@@ -7,6 +7,7 @@ JOBS   ?= 2
 DEMO   ?=
 PYTEST ?=
 MUTANTS ?=
+BENCH  ?= examples/gsa.gsa
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo fmt check test mutants golden bench docs clean
@@ -42,8 +43,8 @@ mutants: $(STAMP) ## faults in copies of the compiler, and whether verification 
 golden: $(STAMP) ## rewrite the expected outputs under tests/golden
 	$(BIN)/python -m pytest -n $(JOBS) --dist=worksteal --update-goldens tests
 
-bench: $(STAMP) ## time the kernels on the GPU at hand
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure specs beside SDPA and FlexAttention on the GPU at hand: BENCH='examples/msa.gsa --lengths 32768'
+	$(BIN)/gsa bench $(BENCH)
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[docs]'

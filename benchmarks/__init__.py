@@ -1,1 +1,1 @@
-"""Timings of compiled specs against PyTorch's dense attention on the same inputs: ``python -m benchmarks --help``."""
+"""What makes the tuned tile sizes that come with the package; to measure specs there is ``gsa bench``."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gsa_dsl import __version__
-from gsa_dsl.cli import check, compile, explain, fmt, lsp, new, tune, verify
+from gsa_dsl.cli import bench, check, compile, explain, fmt, lsp, new, tune, verify
 from gsa_dsl.cli.output import print_error, report_spec_error
 from gsa_dsl.cli.status import MISUSE, WRONG, Misuse
 from gsa_dsl.diagnostics import SpecError
@@ -24,10 +24,11 @@ examples:
   gsa compile examples/gsa.gsa -o build/        write the kernels as one Python file
   gsa verify examples/gsa.gsa -p k_base=32 -p k_min=8 -p k_max=64
   gsa tune examples/gsa.gsa --length 32768      the fastest tile sizes on this GPU
+  gsa bench examples/gsa.gsa --lengths 32768    time and memory beside SDPA and FlexAttention
 
 exit status:
   0  all is well
-  1  a spec is wrong, or does not pass verification; the reasons are on standard error
+  1  a spec is wrong, or its result is; the reasons are on standard error
   2  the command was not used as it can be: an unknown flag, a missing file
 """
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (the process's own unless given) and return the exit status 0, 1 or 2."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         status: int = arguments.run(arguments)
         if not sys.stdout.closed:  # as the language server leaves it
@@ -65,6 +67,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gsa {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (new, check, fmt, explain, compile, verify, tune, lsp):
+    for command in (new, check, fmt, explain, compile, verify, tune, bench, lsp):
         command.add(commands)
     return parser

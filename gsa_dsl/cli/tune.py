@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gsa_dsl.cli import tune_views as views
 from gsa_dsl.cli.files import write_file
-from gsa_dsl.cli.options import add_json, add_params, add_shape, positive
+from gsa_dsl.cli.options import add_json, add_params, add_shape, positive, share
 from gsa_dsl.cli.output import print_json
 from gsa_dsl.cli.session import check_file, shape_of
 from gsa_dsl.cli.status import GOOD, WRONG, Misuse
@@ -59,7 +59,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--overlap",
         metavar="X",
-        type=_share,
+        type=share,
         default=0.9,
         help="how alike neighbouring queries choose, 0 to 1, in the inputs that are timed (default: %(default)s)",
     )
@@ -246,16 +246,6 @@ def _need_gpu(why: str) -> None:
 
     if not torch.cuda.is_available():
         raise Misuse(why)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}") from None
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value
 
 
 def _seconds(text: str) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gsa_dsl.diagnostics.span import Span
 from gsa_dsl.frontend import ast
 from gsa_dsl.sema import formulas
-from gsa_dsl.sema.algebra import ONE, Expr, evaluate, minimum, summed
+from gsa_dsl.sema.algebra import ONE, Expr, evaluate, minimum, number, summed
 from gsa_dsl.sema.counting import statistics
 from gsa_dsl.sema.formulas import Formula
 from gsa_dsl.sema.grain import Grain, attended, grain
@@ -82,13 +82,18 @@ class CostTable:
         return {**shape, **dict(self.values)}
 
 
-def cost(spec: CheckedSpec) -> CostTable:
-    """The formulas of ``spec``. Raises Undecidable where a budget's largest value has no formula."""
+def cost(spec: CheckedSpec, pairs_found: int | None = None) -> CostTable:
+    """The formulas of ``spec``. Raises Undecidable where a budget's largest value has no formula.
+
+    With ``pairs_found``, the pairs that one sequence was seen to attend to, attention costs what these do, not the most
+    that the spec allows.
+    """
     table = parameters(spec)
     budget, forced = budget_formula(spec, table), forced_formula(spec, table)
     dense = spec.selection is None and spec.forced.span is None
     grained = grain(spec, table)
     pairs = grained.columns if dense else attended((budget + forced) * grained.block, causal=spec.causal)
+    pairs = pairs if pairs_found is None else number(pairs_found)
     rows = _rows(spec, budget, forced, grained, pairs, dense=dense)
     whole = CostRow(
         "total",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gsa_dsl.results import Selection
 
 _PROBE = 13  # a length that no other size of a tensor is taken for
+_RUNS, _RUN = 48, 9  # how many runs of queries are looked at, and how long they are
 _STEADIEST = 24.0  # log2 of the longest memory, in tokens
 
 
@@ -33,7 +34,7 @@ def workload(
     What decides the choice drifts along the sequence with a memory of ``memory`` tokens (:func:`drifting`); the
     indexer's biases are 0. Whatever else a call takes looks as in :func:`gsa_dsl.testing.inputs.make_inputs`.
     """
-    sizes = {name: compiled.meta[name] for name in ("heads", "kv_heads", "head_dim")}
+    sizes = {name: compiled.meta[name] for name in ("heads", "kv_heads", "head_dim", "value_dim")}
     short = make_inputs(compiled.spec, batch=1, length=_PROBE, dtype=dtype, **sizes)
     generator = torch.Generator(device).manual_seed(seed)
 
@@ -94,18 +95,15 @@ def drift(noise: Tensor, memory: float) -> Tensor:
 
 
 def overlap(selection: Selection) -> float:
-    """Mean Jaccard index of neighbouring queries' choices, over the second half of the sequence, within tiles."""
-    tile = selection.module.TILE.value
-    lists = selection.lists
-    half = lists.word.shape[1] // 2
-    width = lists.word.shape[2]
-    listed = torch.arange(width, device=lists.pos.device) < lists.count[:, half:, None]
-    word = torch.where(listed, lists.word[:, half:].to(torch.int32), 0)
-    either = shared = 0
-    for r in range(tile - 1):
-        pair = (word >> r) & 3
-        shared += int((pair == 3).sum())
-        either += int((pair != 0).sum())
+    """Mean Jaccard index of neighbouring queries' choices, over runs of queries in the second half of the sequence."""
+    length = selection.length
+    shared = either = 0
+    last = max(length - _RUN, 0)
+    for start in sorted({int(t) for t in torch.linspace(min(length // 2, last), last, _RUNS)}):
+        chosen = selection.mask(slice(start, min(start + _RUN, length)))
+        one, next_one = chosen[..., :-1, :], chosen[..., 1:, :]
+        shared += int((one & next_one).sum())
+        either += int((one | next_one).sum())
     return shared / max(either, 1)
 
 
