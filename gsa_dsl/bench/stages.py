@@ -9,7 +9,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         f"{target}_gate_{way}_kernel" for target in ("query", "key", "value", "output") for way in ("fwd", "bwd")
     ),
     "scores": ("score_kernel", "survey_kernel", "mark_kernel"),
-    "thresholds": ("threshold_kernel", "guess_kernel", "keep_kernel", "settle_kernel", "amend_kernel"),
+    "thresholds": ("threshold_kernel", "guess_kernel", "keep_kernel", "settle_kernel", "redo_kernel"),
     "lists": ("list_kernel", "collect_kernel"),
     "attention": ("attend_fwd_kernel",),
     "backward, prepared": ("attend_bwd_prepare_kernel",),

@@ -385,7 +385,7 @@ def threshold_kernel(
     out = batch * rows + row
     limit, ties = threshold(
         rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, batch, t, length
-    )
+    )  # fmt: skip
     tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
     tl.store(ties_ptr + out, ties)
 
