@@ -884,7 +884,7 @@ def key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK
         s = tl.load(pos_ptr + o)
         word = tl.load(word_ptr + o).to(tl.int32)
         real = o < count
-        sees = ((word[None, :] >> r[:, None]) & 1) != 0
+        sees = (word[None, :] & (1 << r)[:, None]) != 0
     else:
         s = step * BLOCK + tl.arange(0, BLOCK)
         real = s < length
@@ -900,6 +900,19 @@ def score_rows(score, KEYS: tl.constexpr):
     score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)
     score = tl.broadcast_to(score[:, None, :], (TILE, GROUP_PAD, KEYS))
     return tl.reshape(score, (ROWS, KEYS))
+
+
+# [gsa_soft.gsa:2] attention gsa_soft(k = 2048, recent = 64) {
+@triton.jit
+def online_softmax(logits, v, best, norm, acc):
+    """The rows' largest logit, the sum of their weights and of weighted values, with another block of keys in them."""
+    better = tl.maximum(best, tl.max(logits, 1))
+    # A row that has seen no key yet has no maximum to subtract.
+    base = tl.where(better == float("-inf"), 0.0, better)
+    p = tl.exp2(logits - base[:, None])
+    shrink = tl.exp2(best - base)
+    acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
+    return better, norm * shrink + tl.sum(p, 1), acc
 
 
 # [gsa_soft.gsa:2] attention gsa_soft(k = 2048, recent = 64) {
@@ -968,16 +981,9 @@ def attend_fwd_kernel(
         dot = tl.dot(q, k, input_precision=PRECISION)
         logits = logit(dot, score)
         logits = tl.where(sees, logits, float("-inf"))
-        better = tl.maximum(best, tl.max(logits, 1))
-        # A row that has seen no key yet has no maximum to subtract.
-        base = tl.where(better == float("-inf"), 0.0, better)
-        p = tl.exp2(logits - base[:, None])
-        shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
-        norm = norm * shrink + tl.sum(p, 1)
-        best = better
+        best, norm, acc = online_softmax(logits, v, best, norm, acc)
 
     empty = norm == 0.0
     out = acc / tl.where(empty, 1.0, norm)[:, None]

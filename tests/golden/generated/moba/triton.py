@@ -351,6 +351,16 @@ def range_steps(tile, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def whole_steps(tile, sinks, window, length, BLOCK: tl.constexpr):
+    """The first of the steps whose keys every query of a tile sees, and how many there are."""
+    first = tile * TILE
+    low = 0 * first
+    high = first + 1
+    early = tl.maximum(tl.cdiv(low, BLOCK), window)
+    return early - window + sinks, tl.maximum(high // BLOCK - early, 0)
+
+
+@triton.jit
 def key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK: tl.constexpr, LISTED: tl.constexpr):
     """One block of keys: positions [keys], which of them exist [keys], and which query sees which [rows, keys]."""
     if LISTED:
@@ -358,13 +368,26 @@ def key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK
         s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT
         word = tl.load(word_ptr + o // UNIT).to(tl.int32)
         real = (o < count * UNIT) & (s < length)
-        sees = ((word[None, :] >> r[:, None]) & 1) != 0
+        sees = (word[None, :] & (1 << r)[:, None]) != 0
         sees = sees & (s[None, :] <= t[:, None])
     else:
         s = step * BLOCK + tl.arange(0, BLOCK)
         real = s < length
         sees = s[None, :] <= t[:, None]
     return s, real, sees
+
+
+# [moba.gsa:3] attention moba(k = 3, block = 512) {
+@triton.jit
+def online_softmax(products, v, best, norm, acc):
+    """The rows' largest logit, the sum of their weights and of weighted values, with another block of keys in them."""
+    better = tl.maximum(best, tl.max(products, 1) * SCALE_LOG2)
+    # A row that has seen no key yet has no maximum to subtract.
+    base = tl.where(better == float("-inf"), 0.0, better)
+    p = tl.exp2(products * SCALE_LOG2 - base[:, None])
+    shrink = tl.exp2(best - base)
+    acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
+    return better, norm * shrink + tl.sum(p, 1), acc
 
 
 # [moba.gsa:3] attention moba(k = 3, block = 512) {
@@ -396,28 +419,33 @@ def attend_fwd_kernel(
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
         sinks, window, steps = 0, 0, tl.cdiv(count * UNIT, BLOCK_KEYS)
+        early, whole = 0, 0
     else:
         count = 0
         sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
+        early, whole = whole_steps(tile, sinks, window, length, BLOCK_KEYS)
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
-    for step in range(0, steps):
+    # Blocks that every query here sees need no mask.
+    for i in range(0, whole):
+        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
+        k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
+        k = tl.load(k_ptr + k_off)
+        products = tl.dot(q, k, input_precision=PRECISION)
+        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
+        v = tl.load(v_ptr + v_off)
+        best, norm, acc = online_softmax(products, v, best, norm, acc)
+    for i in range(0, steps - whole):
+        step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
-        logits = tl.dot(q, k, input_precision=PRECISION) * SCALE_LOG2
-        logits = tl.where(sees, logits, float("-inf"))
-        better = tl.maximum(best, tl.max(logits, 1))
-        # A row that has seen no key yet has no maximum to subtract.
-        base = tl.where(better == float("-inf"), 0.0, better)
-        p = tl.exp2(logits - base[:, None])
-        shrink = tl.exp2(best - base)
+        products = tl.dot(q, k, input_precision=PRECISION)
+        products = tl.where(sees, products, float("-inf"))
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
-        norm = norm * shrink + tl.sum(p, 1)
-        best = better
+        best, norm, acc = online_softmax(products, v, best, norm, acc)
 
     empty = norm == 0.0
     out = acc / tl.where(empty, 1.0, norm)[:, None]
@@ -488,11 +516,26 @@ def attend_bwd_query_kernel(
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
         sinks, window, steps = 0, 0, tl.cdiv(count * UNIT, BACKWARD_KEYS)
+        early, whole = 0, 0
     else:
         count = 0
         sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
+        early, whole = whole_steps(tile, sinks, window, length, BACKWARD_KEYS)
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
-    for step in range(0, steps):
+    # Blocks that every query here sees need no mask; rows that are none add 0.
+    for i in range(0, whole):
+        s = (window + early - sinks + i) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
+        k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
+        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
+        k = tl.load(k_ptr + k_off)
+        v = tl.load(v_ptr + v_off)
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.exp2(logits - lse[:, None])
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        ds = (p * (dp - delta[:, None])).to(q.dtype)
+        dq += tl.dot(ds, k, input_precision=PRECISION)
+    for i in range(0, steps - whole):
+        step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
         sees = sees & row_ok[:, None]
         k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
@@ -541,7 +584,29 @@ def attend_bwd_key_kernel(
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     begin = block * BACKWARD_KEYS // TILE
     end = tl.cdiv(length, TILE)
-    for tile in range(begin, end):
+    early = tl.cdiv(block * BACKWARD_KEYS + BACKWARD_KEYS - 1, TILE)
+    late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE
+    early = tl.minimum(tl.maximum(early, begin), end)
+    whole = tl.maximum(tl.minimum(late, end) - early, 0)
+    # Tiles whose queries all see every key here need no mask.
+    for i in range(0, whole):
+        t = (early + i) * TILE + r
+        q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
+        d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
+        q = tl.load(q_ptr + q_off)
+        do = tl.load(do_ptr + d_off)
+        row_off = (batch * HEADS + head) * length + t
+        lse = tl.load(lse_ptr + row_off) * LOG2E
+        delta = tl.load(delta_ptr + row_off)
+        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.exp2(logits - lse[:, None])
+        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        ds = (p * (dp - delta[:, None])).to(q.dtype)
+        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+    for i in range(0, end - begin - whole):
+        tile = begin + i
+        tile += tl.where(tile >= early, whole, 0)
         t = tile * TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]

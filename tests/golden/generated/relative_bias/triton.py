@@ -82,12 +82,35 @@ def range_steps(tile, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def whole_steps(tile, sinks, window, length, BLOCK: tl.constexpr):
+    """The first of the steps whose keys every query of a tile sees, and how many there are."""
+    first = tile * TILE
+    low = 0 * first
+    high = first + 1
+    early = tl.maximum(tl.cdiv(low, BLOCK), window)
+    return early - window + sinks, tl.maximum(high // BLOCK - early, 0)
+
+
+@triton.jit
 def key_block(step, sinks, window, t, r, length, BLOCK: tl.constexpr):
     """One block of keys: positions [keys], which of them exist [keys], and which query sees which [rows, keys]."""
     s = step * BLOCK + tl.arange(0, BLOCK)
     real = s < length
     sees = s[None, :] <= t[:, None]
     return s, real, sees
+
+
+# [relative_bias.gsa:3] attention relative_bias(near = 16, size = 32, far = 128) {
+@triton.jit
+def online_softmax(logits, v, best, norm, acc):
+    """The rows' largest logit, the sum of their weights and of weighted values, with another block of keys in them."""
+    better = tl.maximum(best, tl.max(logits, 1))
+    # A row that has seen no key yet has no maximum to subtract.
+    base = tl.where(better == float("-inf"), 0.0, better)
+    p = tl.exp2(logits - base[:, None])
+    shrink = tl.exp2(best - base)
+    acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
+    return better, norm * shrink + tl.sum(p, 1), acc
 
 
 # [relative_bias.gsa:3] attention relative_bias(near = 16, size = 32, far = 128) {
@@ -114,10 +137,24 @@ def attend_fwd_kernel(
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
     sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
+    early, whole = whole_steps(tile, sinks, window, length, BLOCK_KEYS)
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
-    for step in range(0, steps):
+    # Blocks that every query here sees need no mask.
+    for i in range(0, whole):
+        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
+        k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
+        k = tl.load(k_ptr + k_off)
+        dot = tl.dot(q, k, input_precision=PRECISION)
+        apart = t[:, None] - s[None, :]
+        bias = tl.load(table_ptr + head[:, None] * length + apart, mask=row_ok[:, None], other=0.0)
+        logits = logit(dot, bias)
+        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
+        v = tl.load(v_ptr + v_off)
+        best, norm, acc = online_softmax(logits, v, best, norm, acc)
+    for i in range(0, steps - whole):
+        step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
@@ -126,16 +163,9 @@ def attend_fwd_kernel(
         bias = tl.load(table_ptr + head[:, None] * length + apart, mask=sees & row_ok[:, None], other=0.0)
         logits = logit(dot, bias)
         logits = tl.where(sees, logits, float("-inf"))
-        better = tl.maximum(best, tl.max(logits, 1))
-        # A row that has seen no key yet has no maximum to subtract.
-        base = tl.where(better == float("-inf"), 0.0, better)
-        p = tl.exp2(logits - base[:, None])
-        shrink = tl.exp2(best - base)
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
         v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-        acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
-        norm = norm * shrink + tl.sum(p, 1)
-        best = better
+        best, norm, acc = online_softmax(logits, v, best, norm, acc)
 
     empty = norm == 0.0
     out = acc / tl.where(empty, 1.0, norm)[:, None]
