@@ -7,7 +7,7 @@ import ast
 from gsa_dsl import __version__
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.environment import environment
-from gsa_dsl.codegen.hooks import UNROLLED_HEADS, Hook, hooks
+from gsa_dsl.codegen.hooks import Hook, hooks, unrolled
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
@@ -105,7 +105,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         }
         if score is not None
         else {},
-        "unrolled": score is not None and score.heads <= UNROLLED_HEADS,
+        "unrolled": unrolled(plan),
         "budget": budget,
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],

@@ -24,6 +24,14 @@ class Hook:
     host: bool = False
 
 
+def unrolled(plan: Plan) -> bool:
+    """Whether the kernels hold the queries of all index heads at once, and loop over heads in their text alone.
+
+    Queries against pooled keys are float32: together they leave no room in shared memory.
+    """
+    return plan.score is not None and plan.score.heads <= UNROLLED_HEADS and plan.grain.pool is None
+
+
 def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
     """Every hook of the plan, in the order the generated module shows them."""
     made: list[Hook] = []
@@ -56,7 +64,7 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
             ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
             # A logit may take the score's logarithm, which a small error of a small score makes a large one.
             if dialect is TRITON and ops & {"sigmoid", "tanh"} and not plan.soft:
-                made += _quick(i, params, reduction.term, score)
+                made += _quick(i, params, reduction.term, plan, score)
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
         add("score_outer", accs, (score.outer,), score.origin)
         if plan.trains:
@@ -70,9 +78,9 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
     return tuple(made)
 
 
-def _quick(i: int, params: tuple[str, ...], term: Scalar, score: ScorePlan) -> list[Hook]:
+def _quick(i: int, params: tuple[str, ...], term: Scalar, plan: Plan, score: ScorePlan) -> list[Hook]:
     """The term of half-precision operands; where the sum is one of sigmoids, what it starts from and how it grows."""
-    if (parts := halves(score)) is None or score.heads > UNROLLED_HEADS:
+    if (parts := halves(score)) is None or not unrolled(plan):
         return [Hook(f"quick_term{i}", params, print_scalars((term,), QUICK), score.origin)]
     weight, x = parts
     grown = apply("add", apply("mul", weight, apply("tanh", x)), Input("acc"))

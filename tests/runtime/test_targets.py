@@ -127,6 +127,16 @@ def test_default_tiles_fit_wide_groups_and_heads(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", [(32, 8, 128), (16, 2, 64), (64, 4, 128)], ids=str)
+def test_scores_of_pooled_keys_fit(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    # In float32: the queries of all heads at once would not.
+    path = tmp_path / "moba.py"
+    write_atomically(path, generate(example("moba"), {}, shape, None, "triton"))
+    (found,) = compile_for(load_module(path), "sm_90", kernels={"score_kernel"})
+    assert found.fits
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), [("gsa", (64, 1, 128)), ("dense", (64, 1, 256))], ids=str)
 def test_float32_is_refused_where_it_would_not_fit(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     listed = name == "gsa"
