@@ -7,7 +7,7 @@ import ast
 from gsa_dsl import __version__
 from gsa_dsl.codegen import library
 from gsa_dsl.codegen.environment import environment
-from gsa_dsl.codegen.hooks import Hook, hooks, unrolled
+from gsa_dsl.codegen.hooks import Hook, folded, hooks, unrolled
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
@@ -86,8 +86,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "redo_rows": REDO_ROWS,
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
         "marked": max(2 * plan.config.sample, 32),
-        "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
-        "halved": next((hook for hook in made if hook.name == "quick_start"), None),
+        "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,
         # The row of choices, the column of a query, and the number of columns, as the kernels call them.
@@ -106,6 +105,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         if score is not None
         else {},
         "unrolled": unrolled(plan),
+        "folded": folded(plan),
         "budget": budget,
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],

@@ -24,12 +24,25 @@ class Hook:
     host: bool = False
 
 
+def folded(plan: Plan) -> bool:
+    """Whether the queries of all heads may be added up before they meet a pooled key: the score is a sum of products.
+
+    Not where a gradient goes through it, which every head's queries get their own of.
+    """
+    score = plan.score
+    if score is None or plan.grain.pool is None or plan.soft or plan.trains or len(score.reductions) != 1:
+        return False
+    return score.reductions[0].op == "sum" and score.reductions[0].term == Input("dot")
+
+
 def unrolled(plan: Plan) -> bool:
     """Whether the kernels hold the queries of all index heads at once, and loop over heads in their text alone.
 
     Queries against pooled keys are float32: together they leave no room in shared memory.
     """
-    return plan.score is not None and plan.score.heads <= UNROLLED_HEADS and plan.grain.pool is None
+    if plan.score is None:
+        return False
+    return folded(plan) or (plan.score.heads <= UNROLLED_HEADS and plan.grain.pool is None)
 
 
 def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
@@ -61,10 +74,9 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
             add(f"score_term{i}", params, (reduction.term,), score.origin)
             if plan.trains:
                 add(f"score_term{i}_grad", params, tuple(partial for _, partial in reduction.partials), score.origin)
-            ops = {node.op for node in walk(reduction.term) if isinstance(node, Apply)}
             # A logit may take the score's logarithm, which a small error of a small score makes a large one.
-            if dialect is TRITON and ops & {"sigmoid", "tanh"} and not plan.soft:
-                made += _quick(i, params, reduction.term, plan, score)
+            if dialect is TRITON and not plan.soft:
+                made += _quick(i, params, plan, score)
         accs = tuple(f"acc{i}" for i in range(len(score.reductions)))
         add("score_outer", accs, (score.outer,), score.origin)
         if plan.trains:
@@ -78,13 +90,21 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
     return tuple(made)
 
 
-def _quick(i: int, params: tuple[str, ...], term: Scalar, plan: Plan, score: ScorePlan) -> list[Hook]:
-    """The term of half-precision operands; where the sum is one of sigmoids, what it starts from and how it grows."""
-    if (parts := halves(score)) is None or not unrolled(plan):
+def _quick(i: int, params: tuple[str, ...], plan: Plan, score: ScorePlan) -> list[Hook]:
+    """How a sum of half-precision operands starts and grows, a product at a time; or its term, if that can be quicker."""
+    reduction = score.reductions[i]
+    term = reduction.term
+    if unrolled(plan) and reduction.op == "sum":
+        if (parts := halves(score)) is not None:
+            weight, x = parts
+            grown = apply("add", apply("mul", weight, apply("tanh", x)), Input("acc"))
+            return [
+                Hook(f"quick_start{i}", inputs(weight), print_scalars((weight,), QUICK), score.origin),
+                Hook(f"quick_add{i}", ("acc", *params), print_scalars((grown,), QUICK), score.origin),
+            ]
+        if isinstance(term, Apply) and term.op == "mul":
+            grown = apply("add", term, Input("acc"))
+            return [Hook(f"quick_add{i}", ("acc", *params), print_scalars((grown,), QUICK), score.origin)]
+    if {node.op for node in walk(term) if isinstance(node, Apply)} & {"sigmoid", "tanh"}:
         return [Hook(f"quick_term{i}", params, print_scalars((term,), QUICK), score.origin)]
-    weight, x = parts
-    grown = apply("add", apply("mul", weight, apply("tanh", x)), Input("acc"))
-    return [
-        Hook("quick_start", inputs(weight), print_scalars((weight,), QUICK), score.origin),
-        Hook("quick_add", ("acc", *params), print_scalars((grown,), QUICK), score.origin),
-    ]
+    return []

@@ -56,7 +56,7 @@ LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
 LAST = tl.constexpr(1)
-INDEX_HEADS = tl.constexpr(2)
+INDEX_HEADS = tl.constexpr(2)  # whose queries are added up before they meet a key
 INDEX_DIM = tl.constexpr(16)
 INDEX_PAD = tl.constexpr(16)
 UNIT = tl.constexpr(8)  # positions of a block
@@ -99,14 +99,10 @@ def score_outer(acc0):
 
 # [moba.gsa:8] score[t, s] = sum(j) q[t, j] . k[s]
 @triton.jit
-def score_tile(iq_ptr, q_off, k, row_ok, stride_iqj):
+def score_tile(q0, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
-    acc0 = tl.full((q_off.shape[0], k.shape[1]), 0.0, tl.float32)
-    for j in range(INDEX_HEADS):
-        q = tl.load(iq_ptr + q_off + j * stride_iqj, mask=row_ok[:, None], other=0.0)
-        q = q.to(tl.float32)
-        dot = tl.dot(q, k, input_precision=PRECISION)
-        acc0 += score_term0(dot)
+    dot = tl.dot(q0, k, input_precision=PRECISION)
+    acc0 = score_term0(dot)
     return acc0
 
 
@@ -124,6 +120,9 @@ def score_kernel(
     row_ok = (local < rows) & (t < length)
     d = tl.arange(0, INDEX_PAD)
     q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
+    q0 = tl.load(iq_ptr + q_off, mask=row_ok[:, None], other=0.0).to(tl.float32)
+    for j in range(1, INDEX_HEADS):
+        q0 += tl.load(iq_ptr + q_off + j * stride_iqj, mask=row_ok[:, None], other=0.0)
     columns = tl.cdiv(length, UNIT)
     first = first_row + tl.program_id(0) * SCORE_ROWS
     last = tl.minimum(first + SCORE_ROWS - 1, length - 1) // UNIT
@@ -140,7 +139,7 @@ def score_kernel(
                 k = tl.load(ik_ptr + k_off, mask=(s < columns)[None, :], other=0.0)
             else:
                 k = tl.load(ik_ptr + k_off)
-            acc0 = score_tile(iq_ptr, q_off, k, row_ok, stride_iqj)
+            acc0 = score_tile(q0, k)
             rank = rank_of(score_outer(acc0))
             if edge:
                 rank = tl.where(s[None, :] < (t // UNIT)[:, None], rank, 0)

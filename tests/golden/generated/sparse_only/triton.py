@@ -157,13 +157,13 @@ def score_term0_grad(dot, w, b):
 
 # [sparse_only.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
-def quick_start(w):
+def quick_start0(w):
     return 0.5 * quick_sigmoid(w)
 
 
 # [sparse_only.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit
-def quick_add(acc, dot, w, b):
+def quick_add0(acc, dot, w, b):
     return tl.fma(0.5 * quick_sigmoid(w), quick_tanh(tl.fma(dot, 0.0625, 0.5 * b)), acc)
 
 
@@ -184,15 +184,15 @@ def score_outer_grad(acc0):
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
     # The sum of c sigmoid(x) as that of c/2 and of c/2 tanh(x/2): no key changes the first.
-    acc0 = quick_start(w0) + quick_start(w1) + quick_start(w2) + quick_start(w3) if k.dtype != tl.float32 else 0.0
+    acc0 = quick_start0(w0) + quick_start0(w1) + quick_start0(w2) + quick_start0(w3) if k.dtype != tl.float32 else 0.0
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = quick_add(acc0, dot, w0, b0) if k.dtype != tl.float32 else acc0 + score_term0(dot, w0, b0)
+    acc0 = quick_add0(acc0, dot, w0, b0) if k.dtype != tl.float32 else acc0 + score_term0(dot, w0, b0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 = quick_add(acc0, dot, w1, b1) if k.dtype != tl.float32 else acc0 + score_term0(dot, w1, b1)
+    acc0 = quick_add0(acc0, dot, w1, b1) if k.dtype != tl.float32 else acc0 + score_term0(dot, w1, b1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 = quick_add(acc0, dot, w2, b2) if k.dtype != tl.float32 else acc0 + score_term0(dot, w2, b2)
+    acc0 = quick_add0(acc0, dot, w2, b2) if k.dtype != tl.float32 else acc0 + score_term0(dot, w2, b2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 = quick_add(acc0, dot, w3, b3) if k.dtype != tl.float32 else acc0 + score_term0(dot, w3, b3)
+    acc0 = quick_add0(acc0, dot, w3, b3) if k.dtype != tl.float32 else acc0 + score_term0(dot, w3, b3)
     return acc0
 
 

@@ -55,6 +55,8 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
+# CUDA has an instruction for tanh, which Triton's interpreter has not.
+ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 LAST = tl.constexpr(3)
 INDEX_HEADS = tl.constexpr(4)
 INDEX_DIM = tl.constexpr(64)
@@ -96,7 +98,7 @@ def score_of(rank):
 
 @triton.jit
 def relu(x):
-    return tl.where(x < 0.0, 0.0, x)
+    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -115,6 +117,12 @@ def score_term0(dot, w):
 def score_term0_grad(dot, w):
     x0 = dot * 0.125
     return w * (tl.where(x0 > 0.0, 1.0, 0.0) * 0.125), relu(x0)
+
+
+# [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
+@triton.jit
+def quick_add0(acc, dot, w):
+    return tl.fma(w, relu(dot * 0.125), acc)
 
 
 # [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
@@ -140,13 +148,13 @@ def budget(row_top_p_0_9):
 def score_tile(q0, q1, q2, q3, w0, w1, w2, w3, k):
     """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
     dot = tl.dot(q0, k, input_precision=PRECISION)
-    acc0 = score_term0(dot, w0)
+    acc0 = quick_add0(0.0, dot, w0) if k.dtype != tl.float32 else score_term0(dot, w0)
     dot = tl.dot(q1, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w1)
+    acc0 = quick_add0(acc0, dot, w1) if k.dtype != tl.float32 else acc0 + score_term0(dot, w1)
     dot = tl.dot(q2, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w2)
+    acc0 = quick_add0(acc0, dot, w2) if k.dtype != tl.float32 else acc0 + score_term0(dot, w2)
     dot = tl.dot(q3, k, input_precision=PRECISION)
-    acc0 += score_term0(dot, w3)
+    acc0 = quick_add0(acc0, dot, w3) if k.dtype != tl.float32 else acc0 + score_term0(dot, w3)
     return acc0
 
 
