@@ -146,7 +146,9 @@ class CompiledAttention:
         from gsa_dsl.passes.schedule import default_config
 
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
-        return default_config(shape, listed=self.meta["index"] is not None, itemsize=max(dtype.itemsize, 2))
+        queries = self.meta.get("grain", {}).get("queries", 1)
+        listed = self.meta["index"] is not None
+        return default_config(shape, listed=listed, queries=queries, itemsize=max(dtype.itemsize, 2))
 
     def tuned(
         self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None

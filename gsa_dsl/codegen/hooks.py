@@ -91,7 +91,7 @@ def hooks(plan: Plan, dialect: Dialect = TRITON) -> tuple[Hook, ...]:
 
 
 def _quick(i: int, params: tuple[str, ...], plan: Plan, score: ScorePlan) -> list[Hook]:
-    """How a sum of half-precision operands starts and grows, a product at a time; or its term, if that can be quicker."""
+    """How a sum of half-precision operands starts and grows, a product at a time; or its term where that is quicker."""
     reduction = score.reductions[i]
     term = reduction.term
     if unrolled(plan) and reduction.op == "sum":

@@ -37,6 +37,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
     origin = _origin(source, spec.tree.name.span)
     score = _score(spec, shape) if spec.indexer is not None and spec.selection is not None else None
     scale, logit = _logit(spec, shape)
+    grain = _grain(spec)
     return Plan(
         name=spec.name,
         spec_name=source.name,
@@ -52,7 +53,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         output_gate=_gates(spec, "output"),
         score=score,
         budget=_budget(spec),
-        grain=_grain(spec),
+        grain=grain,
         first=spec.forced.first,
         last=spec.forced.last,
         temperature=spec.train.temperature if spec.train is not None else None,
@@ -60,7 +61,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         origin=origin,
         documents_origin=_clause_origin(spec, ast.Documents),
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
-        config=config or default_config(shape, listed=score is not None),
+        config=config or default_config(shape, listed=score is not None, queries=grain.queries),
     )
 
 

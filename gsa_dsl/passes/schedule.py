@@ -27,18 +27,19 @@ def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
     return next_power_of_two(shape.group) * dim <= (4096 if listed else 8192)
 
 
-def default_config(shape: HeadShape, *, listed: bool, itemsize: int = 2) -> KernelConfig:
+def default_config(shape: HeadShape, *, listed: bool, queries: int = 1, itemsize: int = 2) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
-    ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory
-    holds the backward's query, output gradient, key and value tiles at once.
+    ``queries`` is how many neighbours share a choice: where all of a tile do, it may hold 32. ``itemsize`` is the
+    operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the backward's query, output
+    gradient, key and value tiles at once.
     """
     group = next_power_of_two(shape.group)
     dim = max(16, next_power_of_two(max(shape.head_dim, shape.value_dim)))
     narrow = (dim > 128) + (itemsize > 2)
     # Float32 products are split in three on their way, so wide heads need half the rows once more.
     halvings = (dim > 128) + (itemsize > 2) + (itemsize > 2 and dim > 64)
-    most = 16 if listed else 32
+    most = 16 if listed and queries % 32 else 32
     tile = max(1, min(most, (ROWS >> halvings) // group))
     tile = max(tile, 16 // group)
     rows = tile * group

@@ -62,7 +62,10 @@ class Subject:
         from gsa_dsl.passes.schedule import default_config
 
         plan = plan_of(Source(self.name, self.spec), self.params, self.shape)
-        return replace(plan, config=default_config(plan.shape, listed=plan.listed, itemsize=self.itemsize))
+        return replace(
+            plan,
+            config=default_config(plan.shape, listed=plan.listed, queries=plan.grain.queries, itemsize=self.itemsize),
+        )
 
 
 @dataclass(frozen=True, slots=True)

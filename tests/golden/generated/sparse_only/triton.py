@@ -362,7 +362,10 @@ def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
                 begin = 0 * t
                 end = inside
                 need = k - above
-        if end - begin <= SAMPLE:
+        # A quarter of a sample in registers, or all of one, or four.
+        if end - begin <= SAMPLE // 4:
+            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE // 4)
+        elif end - begin <= SAMPLE:
             limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
         elif end - begin <= CANDIDATES:
             limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
