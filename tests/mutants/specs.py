@@ -36,7 +36,7 @@ SUBJECTS = (
         head_dim=24,
         value_dim=40,
     ),
-    subject("sinks", "causal  documents  always first 3  sink"),
+    subject("sinks", "causal  documents  always first 3  sink  logit[t, s] = 0.3 * (q[t] . k[s])"),
     subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
     subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
     subject(
@@ -77,16 +77,14 @@ SUBJECTS = (
         """causal  documents
   indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
   select top 5 tokens  always first 1, last 2  train indexer with kl""",
-        heads=2,
+        heads=3,
         kv_heads=1,
     ),
     subject(
         "soft",
         f"""causal  {INDEXER}
   select top 7 tokens  always last 2  sink  train indexer with kl
-  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
-        heads=2,
-        kv_heads=1,
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + sqrt(abs(bias[h, min(distance, 9)])) + log(score[t, s])""",
     ),
     subject(
         "blocks",
@@ -105,7 +103,7 @@ SUBJECTS = (
         "pooled",
         f"""causal
   {INDEXER.replace("keys shared", "keys shared  pool mean")}
-  budget[t] = clamp(0.6 * count(score[t]), 1, 6)
+  budget[t] = min(0.5 * count(score[t]) + max(score[t]), 6)
   select top budget blocks(4)  always last 1  train indexer with kl""",
         heads=2,
         kv_heads=1,
@@ -149,7 +147,32 @@ SUBJECTS = (
         "mass",
         """causal
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
-  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
+  budget[t] = clamp(6 * top_p(score[t], 0.6) / ema(top_p(score[t], 0.6)), 1, 9)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "below",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim - 1 }
+  budget[t] = clamp(12 + 16 * max(score[t]), 0, 9)  select top budget tokens per queries(4)  always first 1""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "open_blocks",
+        """full  documents
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 2 blocks(4) by max""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "clipped",
+        """causal
+  indexer { heads 2  dim 16  keys shared
+    score[t, s] = sum(j) clamp(q[t, j] . k[s], -1, 1) * min(w[t, j], 1) + sum(j) min(max(q[t, j] . k[s], 0), 2) }
+  select top 6 tokens  train indexer with kl""",
         heads=1,
         kv_heads=1,
     ),
