@@ -56,6 +56,22 @@ SUBJECTS = (
   sink""",
     ),
     subject(
+        "below",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim - 1 }
+  budget[t] = clamp(12 + 16 * max(score[t]), 0, 9)  select top budget tokens per queries(2)  always first 1""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "open_blocks",
+        """full  documents
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 2 blocks(4) by max""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
         "adaptive",
         f"""causal
   gate value  = tanh(linear(x))           per head
@@ -148,22 +164,6 @@ SUBJECTS = (
         """causal
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
   budget[t] = clamp(6 * top_p(score[t], 0.6) / ema(top_p(score[t], 0.6)), 1, 9)  select top budget tokens""",
-        heads=1,
-        kv_heads=1,
-    ),
-    subject(
-        "below",
-        """causal
-  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim - 1 }
-  budget[t] = clamp(12 + 16 * max(score[t]), 0, 9)  select top budget tokens per queries(4)  always first 1""",
-        heads=1,
-        kv_heads=1,
-    ),
-    subject(
-        "open_blocks",
-        """full  documents
-  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
-  select top 2 blocks(4) by max""",
         heads=1,
         kv_heads=1,
     ),
