@@ -16,6 +16,7 @@ from torch import Tensor
 from gsa_dsl.reference.dense import ReferenceResult, reference
 from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.testing.bounds import CheckedAddresses
 from gsa_dsl.testing.chunks import chunks
 from gsa_dsl.testing.compare import SelectionReport, compare_selection
 from gsa_dsl.testing.floors import LOSS_WEIGHT, Floors
@@ -113,7 +114,7 @@ class Run:
     def inference(self) -> Row:
         """Without gradients the kernels may take another way; the output is that of :meth:`own_selection`."""
         x = self.inputs
-        with torch.no_grad(), PoisonedMemory():
+        with torch.no_grad(), PoisonedMemory(), CheckedAddresses():
             output = self.compiled(x.query, x.key, x.value, **x.keywords(), phase=self.case.phase)
         off = deviation(output, self.trained.double(), self.trained, self.dtype)
         return Row(self.case, "output (inference)", off.error, off.allowed, off.ok)
@@ -125,7 +126,7 @@ class Run:
     def _call(self, **options: Any) -> tuple[Tensor, Any]:
         self.inputs.zero_grad()
         x = self.inputs
-        with PoisonedMemory():
+        with PoisonedMemory(), CheckedAddresses():
             output, aux = self.compiled(
                 x.query, x.key, x.value, **x.keywords(), phase=self.case.phase, return_aux=True, **options
             )
@@ -179,7 +180,7 @@ class Run:
 
     def _compare(self, output: Tensor, aux: Any, choice: Choice, suffix: str) -> list[Row]:
         """Rows for every quantity of a call, with the reference and eager torch at the ``choice``."""
-        with PoisonedMemory():
+        with PoisonedMemory(), CheckedAddresses():
             actual = self._backward(output, aux, not suffix)
         expected, eager = (self._evaluate(dtype, choice, not suffix) for dtype in (torch.float64, self.dtype))
         lse = expected.quantities["lse"]

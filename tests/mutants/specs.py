@@ -40,13 +40,17 @@ SUBJECTS = (
     subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
     subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
     subject(
-        "roots", "causal  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) per element"
+        "roots",
+        """causal
+  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) + softplus(linear(x))^1 per element""",
     ),
     subject(
         "constants",
         """causal
   gate value = linear(x) * (sigmoid(0.3) + sigmoid(-0.3) + tanh(0.4) + softplus(0.3) + exp(0.2) + log(1.5)
-      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)) per element""",
+      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)
+      + where(0.2 < 0.2, 0.1, 0.2) + where(0.2 <= 0.2, 0.4, 0.8) + where(0.2 > 0.2, 0.1, 0.3)
+      + where(0.2 >= 0.2, 0.5, 0.9) + where(0.2 == 0.2, 0.5, 0.6)) per element""",
     ),
     subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
     subject(
@@ -68,6 +72,14 @@ SUBJECTS = (
         """full  documents
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
   select top 2 blocks(4) by max""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "summed_blocks",
+        """full
+  indexer { heads 1  dim 4  keys shared  score[t, s] = sum(j) q[t, j] . k[s] }
+  select top 1 blocks(8) by sum  always first 1""",
         heads=1,
         kv_heads=1,
     ),
@@ -154,8 +166,8 @@ SUBJECTS = (
   indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
   select top 6 tokens  train indexer with kl(temperature = 0.5)
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
-        heads=2,
-        kv_heads=2,
+        heads=3,
+        kv_heads=1,
         head_dim=24,
         value_dim=16,
     ),
@@ -172,7 +184,7 @@ SUBJECTS = (
         """causal
   indexer { heads 2  dim 16  keys shared
     score[t, s] = sum(j) clamp(q[t, j] . k[s], -1, 1) * min(w[t, j], 1) + sum(j) min(max(q[t, j] . k[s], 0), 2) }
-  select top 6 tokens  train indexer with kl""",
+  budget[t] = clamp(6 * max(score[t]) - 18, 0, 6)  select top budget tokens  train indexer with kl""",
         heads=1,
         kv_heads=1,
     ),
