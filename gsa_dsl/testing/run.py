@@ -69,9 +69,7 @@ class _Result:
 class Run:
     """One case: its inputs, and the comparisons made of them."""
 
-    def __init__(
-        self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int, strided: bool = False
-    ) -> None:
+    def __init__(self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int) -> None:
         self.compiled, self.spec, self.case, self.dtype = compiled, compiled.spec, case, dtype
         inputs = make_inputs(
             self.spec,
@@ -86,7 +84,7 @@ class Run:
             seed=seed,
             pattern=case.pattern,
         )
-        self.inputs = (inputs.strided() if strided else inputs).requires_grad_()
+        self.inputs = (inputs.strided() if case.strided else inputs).requires_grad_()
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (case.batch, case.heads, case.length, case.value_dim)
         self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
