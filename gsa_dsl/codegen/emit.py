@@ -87,7 +87,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "survey_from": max(4 * plan.config.sample, plan.config.score_rows, plan.config.tile),
         "survey_rows": SURVEY_ROWS,
         "survey_step": max(plan.config.sample // SURVEY_SHARE, 2),
-        "marked": max(2 * plan.config.sample, 16),
+        "marked": max(2 * plan.config.sample, 32),
         "quick": {int(hook.name.removeprefix("quick_term")) for hook in made if hook.name.startswith("quick_term")},
         "coarse": plan.grain.block > 1,
         "runs": plan.grain.queries > 1,

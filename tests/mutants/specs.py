@@ -84,6 +84,14 @@ SUBJECTS = (
         kv_heads=1,
     ),
     subject(
+        "seldom",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  budget[t] = clamp(60 * mean(score[t]), 0, 6)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
         "adaptive",
         f"""causal
   gate value  = tanh(linear(x))           per head
@@ -154,8 +162,8 @@ SUBJECTS = (
     subject(
         "levels",
         f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
-  budget[t] = min(above(score[t], 0.5) + 3 * entropy(score[t]) + abs(max(score[t]) - min(score[t]))
-      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  budget[t] = min(0.2 * above(score[t], 0.5) + entropy(score[t]) + 6 * abs(max(score[t]) - min(score[t]))
+      + 0.5 * mean(score[t]) + 0.02 * count(score[t]), 12)
   select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
         heads=2,
         kv_heads=1,
@@ -184,7 +192,7 @@ SUBJECTS = (
         """causal
   indexer { heads 2  dim 16  keys shared
     score[t, s] = sum(j) clamp(q[t, j] . k[s], -1, 1) * min(w[t, j], 1) + sum(j) min(max(q[t, j] . k[s], 0), 2) }
-  budget[t] = clamp(6 * max(score[t]) - 18, 0, 6)  select top budget tokens  train indexer with kl""",
+  budget[t] = clamp(6 * max(score[t]) - 27, 0, 6)  select top budget tokens  train indexer with kl""",
         heads=1,
         kv_heads=1,
     ),
