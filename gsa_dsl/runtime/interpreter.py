@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 import triton
 import triton.language as tl
 from triton.runtime import interpreter as triton_interpreter
@@ -88,6 +89,7 @@ class InterpretedKernel:
         self._kernel = kernel
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        @torch.compiler.disable  # the interpreter is Python that no graph can hold
         def launch(*args: Any, **kwargs: Any) -> None:
             # Masked-out lanes divide by zero and take logarithms of it, on a GPU silently.
             with interpreted_launches(), np.errstate(all="ignore"):

@@ -42,7 +42,8 @@ SUBJECTS = (
     subject(
         "roots",
         """causal
-  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) + softplus(linear(x)) + linear(x)^1 + linear(x)^0 per element""",
+  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) + softplus(linear(x)) + linear(x)^1
+      + linear(x)^0 per element""",
     ),
     subject(
         "constants",

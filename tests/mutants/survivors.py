@@ -63,6 +63,7 @@ EQUIVALENT: dict[str, str] = {
     'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
     "less any number is minus infinity",
     "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
     "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))": "however "
     "large the shares are, each query falls in one of them",
     'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
@@ -103,11 +104,29 @@ EQUIVALENT: dict[str, str] = {
     "templates/lib/scalar.py: >= to >: return tl.where((x >= y) | (x != x), x, y)": _TIE,
 }
 
+_SURVEYED = "; tests/runtime/test_survey.py catches it"
+
 MISSED: dict[str, str] = {
-    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
-    "than the budget, which tests/runtime/test_survey.py brings about and the default cases do not",
-    "templates/kernels/settle.py.jinja: moments are taken about 0": "in rows short enough to interpret the sample is the "
-    "whole row, whose mean leaves no difference; tests/runtime/test_survey.py takes thinner samples",
+    "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
+    "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
+    "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
+    "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
+    "templates/host/select.py.jinja: >= to >: if first >= SURVEY_FROM:": "the first long rows are looked through whole, "
+    f"for which there is memory in short sequences{_SURVEYED}",
+    'templates/macros/common.jinja: - to +: slot = {{ "tl.program_id(1).to(tl.int64)" if grain.per_kv_head else "batch" }} * tiles + tile - first_tile': "it "
+    "takes several launches of thousands of queries; tests/runtime/test_selection.py makes them short, and catches it",
+    "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(wanted)": "it takes strips longer than a step of what "
+    f"keeps their keys{_SURVEYED}",
+    "templates/kernels/mark.py.jinja: maximum to minimum: inner = tl.maximum(tl.minimum(end, first + 1) // SCORE_KEYS * SCORE_KEYS, begin)": "it "
+    f"takes strips that begin within a tile of queries{_SURVEYED}",
     "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
+    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
+    f"than the budget{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: <= to <: rank = tl.load(rank_ptr + s, mask=s <= t, other=0).to(tl.uint32, bitcast=True)": "it "
+    f"takes a query that chooses its own key after a guess that missed{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: < to <=: word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE": "it "
+    f"takes surveyed rows of several score tiles{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: minimum to maximum: end = tl.minimum(first_row + tile * TILE + TILE, length)": "it "
+    f"takes surveyed rows of several score tiles{_SURVEYED}",
 }
