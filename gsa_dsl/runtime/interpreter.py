@@ -89,13 +89,14 @@ class InterpretedKernel:
         self._kernel = kernel
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        @torch.compiler.disable  # the interpreter is Python that no graph can hold
         def launch(*args: Any, **kwargs: Any) -> None:
             # Masked-out lanes divide by zero and take logarithms of it, on a GPU silently.
             with interpreted_launches(), np.errstate(all="ignore"):
                 self._kernel[grid](*args, **kwargs)
 
-        return launch
+        # No graph can hold the interpreter: ``torch.compile`` goes on behind it.
+        outside: Callable[..., None] = torch.compiler.disable(launch)  # type: ignore[no-untyped-call]
+        return outside
 
 
 def make_interpreted(module: ModuleType) -> None:

@@ -41,8 +41,8 @@ PROVED_BY = {
     26: ("tests/nn/test_gates.py", "test_gates_that_start_as_the_identity_change_nothing"),
 }
 NOT_YET = {
-    11: "decode equals the full forward: a call takes as many queries as keys, so nothing decodes with a cache yet; that "
-    "a shorter sequence has the rows of a longer one is mode 8",
+    11: "decode equals the full forward: a call takes as many queries as keys, so nothing decodes with a cache yet; "
+    "that a shorter sequence has the rows of a longer one is mode 8",
 }
 
 
