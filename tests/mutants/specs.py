@@ -140,7 +140,7 @@ SUBJECTS = (
         "pooled",
         f"""causal
   {INDEXER.replace("keys shared", "keys shared  pool mean")}
-  budget[t] = min(0.5 * count(score[t]) + max(score[t]), 6)
+  budget[t] = min(0.6 * count(score[t]) + 0.01 * max(score[t]), 6)
   select top budget blocks(4)  always last 1  train indexer with kl""",
         heads=2,
         kv_heads=1,
