@@ -64,6 +64,8 @@ class KernelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1 or value & (value - 1):
                 raise ValueError(f"config.{name} must be a power of two, got {value!r}")
+        if self.sample < 4:
+            raise ValueError(f"config.sample must be at least 4, got {self.sample}")
         if self.tile > 32:
             raise ValueError(f"config.tile must be at most 32 (a mask word holds 32 queries), got {self.tile}")
         if self.workspace_mib < 1:

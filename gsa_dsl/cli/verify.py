@@ -152,8 +152,7 @@ def print_smallest(smallest: Smallest | None, path: Path | None) -> None:
     if smallest is None:
         return
     failing = smallest.failing
-    layout = ", operands strided" if failing.strided else ""
-    print(f"\nthe smallest failure found: {failing.case}, seed {failing.seed}{layout}\n", file=sys.stderr)
+    print(f"\nthe smallest failure found: {failing.case}, seed {failing.seed}\n", file=sys.stderr)
     print(failing.text, file=sys.stderr)
     for row in smallest.report.failures:
         print(f"{row.quantity}: {row.error:.2e} of {row.allowed:.2e} allowed {row.note}".rstrip(), file=sys.stderr)

@@ -84,7 +84,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "survey_from": max(4 * plan.config.sample, plan.config.score_rows, plan.config.tile),
         "survey_rows": SURVEY_ROWS,
         "redo_rows": REDO_ROWS,
-        "survey_step": max(plan.config.sample // SURVEY_SHARE, 1),
+        "survey_step": max(plan.config.sample // SURVEY_SHARE, 2),
         "marked": max(2 * plan.config.sample, 32),
         "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
@@ -136,6 +136,8 @@ def surveys(plan: Plan) -> bool:
     grain, budget, config = plan.grain, plan.budget, plan.config
     whole = grain.block == 1 and grain.queries == 1 and plan.causal and not plan.documents
     if budget is None or not whole or config.tile > 16 or config.score_rows < 16:
+        return False
+    if min(config.score_keys, config.scan_keys, config.sample) < 8:  # what a thread counts among its own
         return False
     return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 

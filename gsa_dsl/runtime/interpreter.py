@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 import triton
 import triton.language as tl
 from triton.runtime import interpreter as triton_interpreter
@@ -93,7 +94,9 @@ class InterpretedKernel:
             with interpreted_launches(), np.errstate(all="ignore"):
                 self._kernel[grid](*args, **kwargs)
 
-        return launch
+        # No graph can hold the interpreter: ``torch.compile`` goes on behind it.
+        outside: Callable[..., None] = torch.compiler.disable(launch)  # type: ignore[no-untyped-call]
+        return outside
 
 
 def make_interpreted(module: ModuleType) -> None:

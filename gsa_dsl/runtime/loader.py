@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -83,11 +84,14 @@ def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
     """Import the generated file at ``path``; with ``interpret`` its kernels run in Triton's interpreter on the CPU.
 
     A process loads a file once: its name holds a digest of its content, and Triton keeps compiled kernels by module.
+    The module is found by its name, as ``torch.compile`` looks for the globals of what it traces.
     """
-    spec = importlib.util.spec_from_file_location(f"gsa_dsl_generated_{path.stem}", path)
+    name = f"gsa_dsl_generated_{path.stem}{'_interpreted' if interpret else ''}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     if not interpret:
         spec.loader.exec_module(module)
         return module

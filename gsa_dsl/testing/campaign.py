@@ -66,13 +66,13 @@ class Campaign:
     def run(self, progress: Progress | None = None) -> Found:
         """The usual cases, then the drawn ones."""
         usual = self._verify(progress, shapes=self.shapes, seed=self.seed)
-        reports, failures = [usual], self._failures(usual, self.seed, False)
+        reports, failures = [usual], self._failures(usual, self.seed)
         spec, longest = self.compiled.spec, LONGEST[self.compiled.backend]
         for draw in draws(spec, self.examples, seed=self.seed, longest=longest):
             shapes, patterns = [(draw.batch, draw.length)], (draw.pattern,)
             found = self._verify(progress, shapes=shapes, patterns=patterns, seed=draw.seed, strided=draw.strided)
             reports.append(replace(found, rows=tuple(_labelled(row, draw) for row in found.rows), notes=()))
-            failures += self._failures(found, draw.seed, draw.strided)
+            failures += self._failures(found, draw.seed)
         failures.sort(key=lambda failing: failing.case.batch * failing.case.length)
         return Found(merge(spec.name, tuple(reports)), tuple(failures))
 
@@ -80,15 +80,12 @@ class Campaign:
         dtype = None if self.dtype is None else getattr(torch, self.dtype)
         return verify(self.compiled, dtype=dtype, device=self.device, progress=progress, catch=True, **options)
 
-    def _failures(self, report: VerifyReport, seed: int, strided: bool) -> list[Failing]:
+    def _failures(self, report: VerifyReport, seed: int) -> list[Failing]:
         compiled = self.compiled
         text, config = standalone(compiled.spec, self.params), compiled.recipe["config"]
         cases = dict.fromkeys(row.case for row in report.failures)
-        return [
-            Failing(text, compiled.backend, case, report.dtype, seed, strided, self.device, config) for case in cases
-        ]
+        return [Failing(text, compiled.backend, case, report.dtype, seed, self.device, config) for case in cases]
 
 
 def _labelled(row: Row, draw: Draw) -> Row:
-    said = f"seed {draw.seed}{', strided' if draw.strided else ''}"
-    return row if row.ok else replace(row, note=f"{row.note} ({said})".strip())
+    return row if row.ok else replace(row, note=f"{row.note} (seed {draw.seed})".strip())

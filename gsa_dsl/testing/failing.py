@@ -22,7 +22,6 @@ class Failing:
     case: Case
     dtype: str = "float32"
     seed: int = 0
-    strided: bool = False
     device: str | None = None
     config: KernelConfig | None = None
 
@@ -48,7 +47,7 @@ class Failing:
             seed=self.seed,
             dtype=getattr(torch, self.dtype),
             device=self.device,
-            strided=self.strided,
+            strided=self.case.strided,
             catch=True,
         )
 

@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One set of inputs: sizes, phase and the pattern of :func:`gsa_dsl.testing.inputs.make_inputs`."""
+    """One set of inputs: sizes, phase and the pattern of :func:`gsa_dsl.testing.inputs.make_inputs`.
+
+    ``strided``: laid out in memory back to front.
+    """
 
     batch: int
     length: int
@@ -19,12 +22,14 @@ class Case:
     value_dim: int
     pattern: str
     phase: str
+    strided: bool = False
 
     def __str__(self) -> str:
         sizes = f"B={self.batch} L={self.length} H={self.heads}/{self.kv_heads} D={self.head_dim}"
         if self.value_dim != self.head_dim:
             sizes += f"/{self.value_dim}"
-        return f"{sizes} {self.pattern}" if self.phase == "sparse" else f"{sizes} {self.pattern} {self.phase}"
+        phase = "" if self.phase == "sparse" else f" {self.phase}"
+        return f"{sizes} {self.pattern}{phase}{' strided' if self.strided else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def reproduction(failing: Failing, report: VerifyReport) -> str:
         f"        phases=[{_literal(case.phase)}],",
         f"        dtype=torch.{failing.dtype},",
         *([f"        device={_literal(failing.device)},"] if failing.device else []),
-        *(["        strided=True,"] if failing.strided else []),
+        *(["        strided=True,"] if case.strided else []),
         f"        seed={failing.seed},",
         "    )",
         "    assert report.ok, str(report)",

@@ -16,6 +16,7 @@ from torch import Tensor
 from gsa_dsl.reference.dense import ReferenceResult, reference
 from gsa_dsl.reference.visible import visible_keys
 from gsa_dsl.sema.typed import CheckedSpec
+from gsa_dsl.testing.bounds import CheckedAddresses
 from gsa_dsl.testing.chunks import chunks
 from gsa_dsl.testing.compare import SelectionReport, compare_selection
 from gsa_dsl.testing.floors import LOSS_WEIGHT, Floors
@@ -68,9 +69,7 @@ class _Result:
 class Run:
     """One case: its inputs, and the comparisons made of them."""
 
-    def __init__(
-        self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int, strided: bool = False
-    ) -> None:
+    def __init__(self, compiled: Compiled, case: Case, dtype: torch.dtype, device: torch.device, seed: int) -> None:
         self.compiled, self.spec, self.case, self.dtype = compiled, compiled.spec, case, dtype
         inputs = make_inputs(
             self.spec,
@@ -85,7 +84,7 @@ class Run:
             seed=seed,
             pattern=case.pattern,
         )
-        self.inputs = (inputs.strided() if strided else inputs).requires_grad_()
+        self.inputs = (inputs.strided() if case.strided else inputs).requires_grad_()
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (case.batch, case.heads, case.length, case.value_dim)
         self.cotangent = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
@@ -113,7 +112,7 @@ class Run:
     def inference(self) -> Row:
         """Without gradients the kernels may take another way; the output is that of :meth:`own_selection`."""
         x = self.inputs
-        with torch.no_grad(), PoisonedMemory():
+        with torch.no_grad(), PoisonedMemory(), CheckedAddresses():
             output = self.compiled(x.query, x.key, x.value, **x.keywords(), phase=self.case.phase)
         off = deviation(output, self.trained.double(), self.trained, self.dtype)
         return Row(self.case, "output (inference)", off.error, off.allowed, off.ok)
@@ -125,7 +124,7 @@ class Run:
     def _call(self, **options: Any) -> tuple[Tensor, Any]:
         self.inputs.zero_grad()
         x = self.inputs
-        with PoisonedMemory():
+        with PoisonedMemory(), CheckedAddresses():
             output, aux = self.compiled(
                 x.query, x.key, x.value, **x.keywords(), phase=self.case.phase, return_aux=True, **options
             )
@@ -179,7 +178,7 @@ class Run:
 
     def _compare(self, output: Tensor, aux: Any, choice: Choice, suffix: str) -> list[Row]:
         """Rows for every quantity of a call, with the reference and eager torch at the ``choice``."""
-        with PoisonedMemory():
+        with PoisonedMemory(), CheckedAddresses():
             actual = self._backward(output, aux, not suffix)
         expected, eager = (self._evaluate(dtype, choice, not suffix) for dtype in (torch.float64, self.dtype))
         lse = expected.quantities["lse"]

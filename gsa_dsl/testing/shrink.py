@@ -75,8 +75,8 @@ def _fails(candidate: Failing, wanted: set[str]) -> VerifyReport | None:
 
 def _smaller_cases(failing: Failing) -> Iterator[Failing]:
     case = failing.case
-    if failing.strided:
-        yield replace(failing, strided=False)
+    if case.strided:
+        yield replace(failing, case=replace(case, strided=False))
     if case.batch > 1:
         yield replace(failing, case=replace(case, batch=1))
     for length in dict.fromkeys((case.length // 4, case.length // 2, case.length * 3 // 4, case.length - 1)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -43,7 +44,7 @@ def verify(
     phases: Sequence[str] = PHASES,
     progress: Progress | None = None,
     fail_fast: bool = False,
-    strided: bool = False,
+    strided: bool | None = None,
     catch: bool = False,
 ) -> VerifyReport:
     """Compare ``compiled`` with the reference and report every quantity of every case.
@@ -52,21 +53,26 @@ def verify(
     within reach. Random inputs are tried at each, the other ``patterns`` at one; ``phases`` are those of a call.
     ``dtype`` is bfloat16 on Triton and float32 elsewhere unless given; ``device`` is CUDA for Triton, else the CPU.
     ``progress`` is told the name of each case; ``fail_fast`` stops after the first that fails. ``strided``
-    lays the operands out in memory back to front. Mistakes are reported, not raised; what the compiled attention itself
+    lays the operands of every case out in memory back to front; by default, where shapes are not given, one more case
+    has such operands. Mistakes are reported, not raised; what the compiled attention itself
     raises passes through, or with ``catch`` is a failure of the quantity "call".
     """
     on_triton = compiled.backend == "triton"
     dtype = dtype or (torch.bfloat16 if on_triton else torch.float32)
     device = torch.device(device or ("cuda" if on_triton else "cpu"))
+    usual = strided is None and not shapes
     shapes = tuple(shapes or default_shapes(compiled))
     rows: list[Row] = []
-    for case in _cases(compiled, shapes, patterns):
+    cases = [replace(case, strided=bool(strided)) for case in _cases(compiled, shapes, patterns)]
+    if usual:
+        cases += [replace(case, strided=True) for case in _cases(compiled, shapes[1:2], ("normal",))]
+    for case in cases:
         if case.phase not in phases:
             continue
         if progress is not None:
             progress(str(case))
         try:
-            run = Run(compiled, case, dtype, device, seed, strided)
+            run = Run(compiled, case, dtype, device, seed)
             rows += run.own_selection()
             if case.pattern == "normal" and case.phase == "sparse":
                 rows += [*run.given_selection(), run.inference()]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,8 +41,8 @@ PROVED_BY = {
     26: ("tests/nn/test_gates.py", "test_gates_that_start_as_the_identity_change_nothing"),
 }
 NOT_YET = {
-    11: "decode equals the full forward: there is no decode yet, a call takes whole sequences",
-    27: "a framework's mask of None beside padding: there is no binding to a framework yet, and a call takes no mask",
+    11: "decode equals the full forward: a call takes as many queries as keys, so nothing decodes with a cache yet; "
+    "that a shorter sequence has the rows of a longer one is mode 8",
 }
 
 
@@ -150,6 +151,21 @@ def test_mode_08_the_future_does_not_change_the_past(compiled: Compile, length: 
     meaning.test_the_future_does_not_change_the_past(compiled, "adaptive", length)
 
 
+@pytest.mark.parametrize("length", [3, 11, 17])  # fewer keys than any budget, as many as the largest, more
+def test_mode_08_a_shorter_sequence_has_the_rows_of_a_longer_one(compiled: Compile, length: int) -> None:
+    attention = compiled("adaptive")
+    x = meaning.inputs_of(attention, 26)
+    parts = {}
+    for name, tensor in x.tensors().items():
+        axis = meaning.position_axis(name, tensor)
+        parts[name] = tensor if axis is None else tensor.narrow(axis, 0, length)
+    (output, aux), (whole, other) = meaning.call(attention, x.replaced(parts)), meaning.call(attention, x)
+    torch.testing.assert_close(output, whole[:, :, :length], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(aux.lse, other.lse[:, :, :length], rtol=1e-5, atol=1e-5)
+    assert torch.equal(aux.budget, other.budget[:, :length])
+    assert torch.equal(aux.selection.mask(), other.selection.mask()[:, :length, :length])
+
+
 def test_mode_09_one_sequence_does_not_change_the_budgets_of_another(compiled: Compile) -> None:
     meaning.test_one_sequence_does_not_change_another(compiled, "adaptive")
 
@@ -184,8 +200,57 @@ def test_mode_15_recomputed_forwards_keep_their_own_choices(compiled: Compile) -
 
 
 def test_mode_18_strides_do_not_matter(compiled: Compile) -> None:
-    """Of ``opcheck`` there is nothing to say yet: a call is no custom operator."""
     meaning.test_strides_do_not_matter(compiled, "adaptive")
+
+
+@pytest.mark.parametrize("name", ["adaptive", "window"])
+def test_mode_18_a_call_writes_to_none_of_its_operands(compiled: Compile, name: str) -> None:
+    """``opcheck`` takes operators, and a call is none: what it looks for is looked for here and in the next two."""
+    attention = compiled(name)
+    x = meaning.inputs_of(attention, 20).requires_grad_()
+    before = {name: (tensor.detach().clone(), tensor._version) for name, tensor in x.tensors().items()}
+    output, aux = meaning.call(attention, x)
+    torch.autograd.backward(output.square().sum() + (0 if aux.indexer_loss is None else aux.indexer_loss))
+    for name, tensor in x.tensors().items():
+        assert torch.equal(tensor, before[name][0]), name
+        assert tensor._version == before[name][1], name
+        assert tensor.untyped_storage().data_ptr() != output.untyped_storage().data_ptr(), name
+
+
+def test_mode_18_gradients_are_those_of_finite_differences(tmp_path: Path) -> None:
+    text = "attention a { causal  always last 3  sink  gate value = tanh(linear(x)) per element }"
+    attention = gsa_dsl.compile(text, heads=2, kv_heads=1, head_dim=16, backend="torch", cache_dir=tmp_path)
+    x = meaning.inputs_of(attention, 5, dtype=torch.float64).requires_grad_()
+    names = tuple(x.tensors())
+
+    def output(*tensors: Tensor) -> Tensor:
+        y = x.replaced(dict(zip(names, tensors, strict=True)))
+        result: Tensor = attention(y.query, y.key, y.value, **y.keywords())
+        return result
+
+    assert torch.autograd.gradcheck(output, tuple(x.tensors().values()))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "window"])
+def test_mode_18_a_compiled_model_may_call_it(compiled: Compile, backend: str, name: str) -> None:
+    """Eager torch goes into one graph, whatever the length; kernels are launched between graphs."""
+    attention = compiled(name)
+
+    def model(query: Tensor, key: Tensor, value: Tensor, options: dict[str, object]) -> Tensor:
+        output: Tensor = attention(2 * query, key, value, **options)
+        return output.square()
+
+    torch._dynamo.reset()
+    traced = torch.compile(model, backend="aot_eager", fullgraph=backend == "torch", dynamic=True)
+    for length in (12, 19):
+        results = []
+        for run in (model, traced):
+            x = meaning.inputs_of(attention, length).requires_grad_()
+            output = run(x.query, x.key, x.value, x.keywords())
+            torch.autograd.backward(output.sum())
+            results.append((output, *x.gradients().values()))
+        for plain, other in zip(*results, strict=True):
+            torch.testing.assert_close(other, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_mode_24_the_interpreter_refuses_what_it_gets_wrong(tmp_path: Path) -> None:
@@ -205,6 +270,20 @@ def test_mode_25_every_gate_and_indexer_tensor_learns(compiled: Compile) -> None
     for name, gradient in x.gradients().items():
         assert gradient.isfinite().all(), name
         assert gradient.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("mask", [None, torch.ones(1, 4, dtype=torch.bool)], ids=["none", "padding"])
+def test_mode_27_a_mask_is_refused_and_never_ignored(compiled: Compile, mask: Tensor | None) -> None:
+    """Frameworks hand one over, or None where they believe that the attention masks by itself; none is bound yet."""
+    attention: Any = compiled("dense")
+    x = meaning.inputs_of(attention, 4)
+    layer: Any = attention.module(16)
+    inputs = torch.ones(1, 4, 16)
+    for call in (lambda **more: attention(x.query, x.key, x.value, **more), lambda **more: layer(inputs, **more)):
+        call()
+        for name in ("mask", "attn_mask", "attention_mask"):
+            with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+                call(**{name: mask})
 
 
 def test_mode_28_looking_at_code_changes_nothing(compiled: Compile) -> None:

@@ -39,21 +39,19 @@ class Trial:
     """A mutant and the specs to try it on, at most ``most`` of those it changes.
 
     ``unchanged`` is the folder of the modules that the compiler generates as it is; without one every spec is tried.
-    ``seconds`` of processor time are all it gets.
+    ``seconds`` of processor time are all that a spec gets.
     """
 
     mutant: Mutant
     unchanged: str | None = None
     most: int | None = None
-    seconds: int = 400
+    seconds: int = 200
     subjects: tuple[Subject, ...] = SUBJECTS
 
 
 def run(trial: Trial, answer: Any) -> None:
     """Send the verdict on a trial to the connection ``answer``."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of this process
-    # Processor time, so that a busy machine kills nothing: a loop without end is ended by the system.
-    resource.setrlimit(resource.RLIMIT_CPU, (trial.seconds, trial.seconds))
     with tempfile.TemporaryDirectory(prefix="gsa_mutant_") as folder:
         try:
             _import_copy(trial.mutant, Path(folder))
@@ -87,10 +85,20 @@ def _judge(trial: Trial, cache: Path) -> Verdict:
         if reached == trial.most:
             break
         reached += 1
+        _end_after(trial.seconds)
         verdict = _verify(subject, backend, cache)
         if verdict is not None:
             return verdict
     return Verdict("survived" if reached else "not reached")
+
+
+def _end_after(seconds: int) -> None:
+    """Have the system end this process, and with it a loop without end, after so much more processor time.
+
+    Not after so much time: a busy machine kills nothing.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, resource.RLIM_INFINITY))
 
 
 def _fitting(trial: Trial) -> Iterator[tuple[Subject, str]]:

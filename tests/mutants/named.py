@@ -42,7 +42,7 @@ _CANON = "gsa_dsl/passes/canonicalize.py"
 _LOWER = "gsa_dsl/ir/lower.py"
 
 FAULTS = (
-    Fault("a stale maximum", _ATTEND, "        best = better\n", ""),
+    Fault("a stale maximum", _ATTEND, "    return better, norm * shrink", "    return best, norm * shrink"),
     Fault("the maximum of this block alone", _ATTEND, "tl.maximum(best, tl.max(logits, 1))", "tl.max(logits, 1)"),
     Fault("the output is not rescaled", _ATTEND, "acc * shrink[:, None] + tl.dot", "acc + tl.dot"),
     Fault("the normaliser is not rescaled", _ATTEND, "norm * shrink + tl.sum", "norm + tl.sum"),
@@ -55,8 +55,8 @@ FAULTS = (
     Fault("the first block is skipped", _BACK, "for step in range(0, steps):", "for step in range(1, steps):"),
     Fault("every query tile reads the first list", _COMMON, " * tiles + tile - first_tile", " * tiles"),
     Fault("the list of another sequence", _COMMON, '"batch" }} * tiles + tile', '"0" }} * tiles + tile'),
-    Fault("the bits of the neighbouring query", _ATTEND, "(word[None, :] >> r[:, None])", "(word[None, :] >> (r[:, None] ^ 1))"),
-    Fault("every query of a tile sees the union", _ATTEND, "((word[None, :] >> r[:, None]) & 1) != 0", "((word[None, :] >> r[:, None]) | 1) != 0"),
+    Fault("the bits of the neighbouring query", _ATTEND, "(word[None, :] & (1 << r)[:, None])", "(word[None, :] & (1 << (r ^ 1))[:, None])"),
+    Fault("every query of a tile sees the union", _ATTEND, "(word[None, :] & (1 << r)[:, None]) != 0", "(word[None, :] | (1 << r)[:, None]) != 0"),
     Fault("delta is forgotten", _LOGIT, "ds = (p * (dp - delta[:, None])).to(q.dtype)", "ds = (p * dp).to(q.dtype)"),
     Fault("delta has the wrong sign", _LOGIT, "p * (dp - delta[:, None])).to", "p * (dp + delta[:, None])).to"),
     Fault("the scale is dropped from dq", _BACK, '"(dq * SCALE)" if linear', '"(dq)" if linear'),
@@ -95,7 +95,7 @@ FAULTS = (
     Fault("moments are taken about 0", _SETTLE, "row_var = tl.maximum(squares / row_count - off * off, 0.0)", "row_var = tl.maximum(squares / row_count, 0.0)"),
     Fault("a mark of another query's", _SETTLE, "need, t, row % TILE, MARKED // 2)", "need, t, (row + 1) % TILE, MARKED // 2)"),
     Fault("what is kept has no place", _MARK, "tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS))", "tl.broadcast_to(n[None, :], (KEEP_ROWS, SCORE_KEYS))"),
-    Fault("statistics of the whole batch", _SELECT, "rank_ptr += (batch * rows + row) * width", "rank_ptr += row * width"),
+    Fault("statistics of the whole batch", _SELECT, "rank_ptr + out * width, candidate_ptr", "rank_ptr + row * width, candidate_ptr"),
     Fault("the bracket loses what is above it", _SELECT, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
     Fault("score tiles reach into the next row", _SCORE, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),
     Fault("whole blocks are taken for seen too early", _SCORE, "tl.minimum(first + 1, length)", "tl.minimum(first + SCORE_ROWS, length)"),

@@ -36,17 +36,22 @@ SUBJECTS = (
         head_dim=24,
         value_dim=40,
     ),
-    subject("sinks", "causal  documents  always first 3  sink"),
+    subject("sinks", "causal  documents  always first 3  sink  logit[t, s] = 0.3 * (q[t] . k[s])"),
     subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
     subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
     subject(
-        "roots", "causal  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) per element"
+        "roots",
+        """causal
+  gate value = sqrt(1 + linear(x)^2) - abs(linear(x))^1.5 / (1 + exp(linear(x))) + softplus(linear(x)) + linear(x)^1
+      + linear(x)^0 per element""",
     ),
     subject(
         "constants",
         """causal
   gate value = linear(x) * (sigmoid(0.3) + sigmoid(-0.3) + tanh(0.4) + softplus(0.3) + exp(0.2) + log(1.5)
-      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)) per element""",
+      + silu(0.7) + relu(0.4) + abs(-0.3) + clamp(0.5, 0.1, 0.3) + min(0.2, 0.3) + max(0.2, 0.4)
+      + where(0.2 < 0.2, 0.1, 0.2) + where(0.2 <= 0.2, 0.4, 0.8) + where(0.2 > 0.2, 0.1, 0.3)
+      + where(0.2 >= 0.2, 0.5, 0.9) + where(0.2 == 0.2, 0.5, 0.6)) per element""",
     ),
     subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
     subject(
@@ -54,6 +59,38 @@ SUBJECTS = (
         """full
   logit[t, s] = 5 * tanh(q[t] . k[s] / sqrt(head_dim) / 5) + bias[h, min(abs(distance), 7)] - 0.1 * abs(distance)
   sink""",
+    ),
+    subject(
+        "below",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim - 1 }
+  budget[t] = clamp(12 + 16 * max(score[t]), 0, 9)  select top budget tokens per queries(2)  always first 1""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "open_blocks",
+        """full  documents
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 2 blocks(4) by max""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "summed_blocks",
+        """full
+  indexer { heads 1  dim 4  keys shared  score[t, s] = sum(j) q[t, j] . k[s] }
+  select top 1 blocks(8) by sum  always first 1""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "seldom",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  budget[t] = clamp(60 * mean(score[t]), 0, 6)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
     ),
     subject(
         "adaptive",
@@ -77,16 +114,14 @@ SUBJECTS = (
         """causal  documents
   indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
   select top 5 tokens  always first 1, last 2  train indexer with kl""",
-        heads=2,
+        heads=3,
         kv_heads=1,
     ),
     subject(
         "soft",
         f"""causal  {INDEXER}
   select top 7 tokens  always last 2  sink  train indexer with kl
-  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + bias[h, min(distance, 9)] + log(score[t, s])""",
-        heads=2,
-        kv_heads=1,
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + sqrt(abs(bias[h, min(distance, 9)])) + log(score[t, s])""",
     ),
     subject(
         "blocks",
@@ -105,7 +140,7 @@ SUBJECTS = (
         "pooled",
         f"""causal
   {INDEXER.replace("keys shared", "keys shared  pool mean")}
-  budget[t] = clamp(0.6 * count(score[t]), 1, 6)
+  budget[t] = min(0.6 * count(score[t]) + 0.01 * max(score[t]), 6)
   select top budget blocks(4)  always last 1  train indexer with kl""",
         heads=2,
         kv_heads=1,
@@ -128,8 +163,8 @@ SUBJECTS = (
     subject(
         "levels",
         f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
-  budget[t] = min(above(score[t], 0.5) + 3 * entropy(score[t]) + abs(max(score[t]) - min(score[t]))
-      + 0.01 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  budget[t] = min(0.2 * above(score[t], 0.5) + entropy(score[t]) + 6 * abs(max(score[t]) - min(score[t]))
+      + 0.5 * mean(score[t]) + 0.02 * count(score[t]), 12)
   select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
         heads=2,
         kv_heads=1,
@@ -140,8 +175,8 @@ SUBJECTS = (
   indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
   select top 6 tokens  train indexer with kl(temperature = 0.5)
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
-        heads=2,
-        kv_heads=2,
+        heads=3,
+        kv_heads=1,
         head_dim=24,
         value_dim=16,
     ),
@@ -149,7 +184,16 @@ SUBJECTS = (
         "mass",
         """causal
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
-  budget[t] = min(top_p(score[t], 0.6), 9)  select top budget tokens""",
+  budget[t] = clamp(6 * top_p(score[t], 0.6) / ema(top_p(score[t], 0.6)), 1, 9)  select top budget tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "clipped",
+        """causal
+  indexer { heads 2  dim 16  keys shared
+    score[t, s] = sum(j) clamp(q[t, j] . k[s], -1, 1) * min(w[t, j], 1) + sum(j) min(max(q[t, j] . k[s], 0), 2) }
+  budget[t] = clamp(6 * max(score[t]) - 27, 0, 6)  select top budget tokens  train indexer with kl""",
         heads=1,
         kv_heads=1,
     ),

@@ -9,35 +9,118 @@ from __future__ import annotations
 
 _UNSEEN = "every reader of that place has the mask again: what is beyond it never counts"
 _WALK = "the walk has more blocks, and every block masks what a query does not see"
+_QUERIES = "the walk has more queries, and each of them masks what it does not see"
+_MASKED = "more keys than need be are masked, or scored a second time alike"
 _BRACKET = "any bracket will do: one that misses is told by its counts, and the whole row is looked through"
+_GUESS = "any guess will do: one that misses is told by its counts, and all ranks of the row are looked through"
 _TARGET = "the attention that the loss is taken to is computed without gradients anyway"
+_FINITE = "where no gradient passes, any number will do that is finite"
+_TAIL = "the entry after a list's last belongs to no query: its word is 0"
+_PROVED = "the checker has proved that the place lies in the table"
+_TIE = "at a tie both are the same number; which takes the gradient is said in passes/derivative.py"
+_GROUPS = "how many chunks are attended to in one launch changes no result"
+_SIZES = "how many queries or keys are worked on together changes no result"
+_NOTHING = "adding 0 changes nothing"
+
 _LINE = "run(divergence, q.detach(), k.detach(), v.detach(), sees, "
+_ARGUMENTS = '{{ "t, " if plan.logit or grain.pool }}{% for name in extras %}{{ name }}.detach(), {% endfor %}*tensors)'
+_FINAL = 'final = tl.minimum({{ "first + (SCORE_ROWS - 1) * QUERIES" if runs else "tl.minimum(first + SCORE_ROWS, first_row + rows) - 1" }}, length - 1)'
+_INNER = 'inner = tl.minimum(end, {{ "first // UNIT" if blind else "tl.minimum(first + 1, length)" if plan.causal else limit }}) // SCORE_KEYS * SCORE_KEYS'
+_ENOUGH = "tl.minimum(tl.maximum(wanted * (1.0 - spread), 0.0), BUDGET_MOST * 1.0)"
+_KEPT = 'taken = tl.atomic_add(found_ptr + out * 2, count, mask=row_ok & (count > 0), sem="relaxed")'
 
 EQUIVALENT: dict[str, str] = {
+    'gsa_dsl/ir/lower.py: mul to add: if reads == ("dot",) and linear and canonicalize(apply("mul", Const(scale), Input("dot"))) == _front(value):': "a "
+    "plain product that is written as a logit is computed as any logit, by the same multiplication",
+    'gsa_dsl/passes/canonicalize.py: >= to >: "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),': "at 0 "
+    "both forms are one half",
+    "templates/eager.py.jinja: the indexer's loss reaches the query": _TARGET,
+    f"templates/eager.py.jinja: leak a gradient (2): {_LINE}{_ARGUMENTS}": _TARGET,
+    f"templates/eager.py.jinja: leak a gradient (3): {_LINE}{_ARGUMENTS}": _TARGET,
+    "templates/eager.py.jinja: 0.0 to 1.0: w = torch.where(live[:, None], w, 0.0)": _FINITE,
+    "templates/eager.py.jinja: drop - 1: place = (bias_place(distance.double()) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE - 1).to(torch.int64)": _PROVED,
+    "templates/host/attend.py.jinja: drop - 1: place = (bias_place(distance) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE.value - 1).to(torch.int32)": _PROVED,
+    "templates/host/attention.py.jinja: leak a gradient: iq, ik = query.detach().unflatten(1, (KV_HEADS.value, GROUP.value)).flatten(0, 1), key.detach().flatten(0, 1)": "what is "
+    "chosen is chosen without gradients anyway",
+    "templates/host/attention.py.jinja: - to +: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
+    "templates/host/attention.py.jinja: >= to >: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
+    'templates/host/pool.py.jinja: -inf to 0: return torch.where(unknown.any(-2), float("nan"), torch.where(unknown, float("-inf"), k).amax(-2))': "the "
+    "maximum of a block with a NaN is NaN, whatever stands for it",
+    "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < lists.count[:, :, None]": _TAIL,
+    "templates/host/select.py.jinja: + to - (2): row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value": _SIZES,
+    "templates/host/select.py.jinja: > to >=: if length > SURVEY_FROM:": "at that very length nothing is surveyed; "
+    + _SIZES,
     "templates/macros/common.jinja: forced keys compete": "the last keys are chosen in any case, and come after all "
     "that could tie with them; the budget is counted elsewhere",
+    "templates/module.py.jinja: drop a factor: MARK_STRIP = tl.constexpr({{ 2 * config.strip }})": _SIZES,
+    'templates/kernels/attend.py.jinja: - to +: sinks = tl.cdiv(tl.minimum({{ "begin + " if plan.documents }}FIRST, end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
+    'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
+    "templates/kernels/attend.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
+    "templates/kernels/attend.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
+    "templates/kernels/attend.py.jinja: < to <=: real = (o < count * UNIT) & (s < length)": _TAIL,
+    "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
+    "of a query are copies of one another",
+    'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
+    "less any number is minus infinity",
+    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))": "however "
+    "large the shares are, each query falls in one of them",
+    'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
+    f"templates/kernels/mark.py.jinja: drop a mask: {_KEPT}": _NOTHING,
+    f"templates/kernels/mark.py.jinja: > to >=: {_KEPT}": _NOTHING,
     "templates/kernels/score.py.jinja: whole blocks are taken for seen too early": _UNSEEN,
-    "templates/eager.py.jinja: the indexer's loss reaches the query": _TARGET,
-    f'templates/eager.py.jinja: leak a gradient (3): {_LINE}{{{{ "t, " if plan.logit or grain.pool }}}}{{% for name in extras %}}'
-    "{{ name }}.detach(), {% endfor %}*tensors)": _TARGET,
-    "templates/eager.py.jinja: 0.0 to 1.0: w = torch.where(live[:, None], w, 0.0)": "where no gradient passes, any "
-    "number will do that is finite",
-    'templates/kernels/attend.py.jinja: - to +: sinks = tl.cdiv(tl.minimum({{ "begin + " if plan.documents }}FIRST, '
-    'end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
-    'templates/kernels/score.py.jinja: < to <=: k = tl.load(ik_ptr + k_off, mask={{ index_mask("(s < " ~ limit ~ '
-    '")[None, :]", "d[:, None]") }}, other=0.0)': _UNSEEN,
-    'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" '
-    "}}": _WALK,
+    f"templates/kernels/score.py.jinja: minimum to maximum (2): {_INNER}": _UNSEEN,
+    f"templates/kernels/score.py.jinja: drop + 1: {_INNER}": _MASKED,
+    "templates/kernels/score.py.jinja: maximum to minimum: inner = tl.maximum(inner, begin)": _MASKED,
+    "templates/kernels/score.py.jinja: - to +: last = tl.minimum(first + {{ last_row }}, length - 1) // UNIT": _UNSEEN,
+    "templates/kernels/score.py.jinja: >= to >: if begin >= last:": "the program that goes on has no keys to walk",
+    'templates/kernels/score.py.jinja: < to <=: rank = tl.where({{ "s[None, :] < (t // UNIT)[:, None]" if blind else visible("s[None, :]", "t[:, None]", limit) }}, rank, 0)': "where "
+    "keys are pooled a query's own block is forced, and takes no part in contest or statistics",
+    f"templates/kernels/score_blocks.py.jinja: - to + (2): {_FINAL}": _UNSEEN,
+    f"templates/kernels/score_blocks.py.jinja: drop - 1: {_FINAL}": _UNSEEN,
+    f"templates/kernels/score_blocks.py.jinja: minimum to maximum (2): {_FINAL}": _UNSEEN,
     "templates/kernels/select.py.jinja: drop + 1: step = (top - bottom) // 256 + 1": _BRACKET,
-    "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < "
-    "lists.count[:, :, None]": "the entry after a list's last belongs to no query: its word is 0",
+    "templates/kernels/select.py.jinja: < to <=: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
+    "templates/kernels/select.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
+    "templates/kernels/select.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
+    "templates/kernels/select.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
+    "templates/kernels/survey.py.jinja: + to -: t = first_row + local": _GUESS,
+    f"templates/kernels/survey.py.jinja: - to +: fewest = {_ENOUGH}": _GUESS,
+    f"templates/kernels/survey.py.jinja: maximum to minimum: fewest = {_ENOUGH}": _GUESS,
+    "templates/kernels/survey.py.jinja: minimum to maximum: last = tl.cdiv(tl.minimum(first_row + (tl.program_id(0) + 1) * SCORE_ROWS, length), SURVEY_STEP)": _GUESS,
+    'templates/kernels/survey.py.jinja: == to !=: tl.store(high_ptr + out, tl.where(largest == largest, largest, float("inf")))': _GUESS,
+    "templates/kernels/survey.py.jinja: drop a factor: s = n * SURVEY_STEP": _GUESS,
+    "templates/kernels/survey.py.jinja: <= to <: rank = tl.where(s[None, :] <= t[:, None], rank_of(score_outer({{ accs() }})), 0)": _GUESS,
+    'templates/kernels/survey.py.jinja: -inf to 0: tl.store(low_ptr + out, tl.where(least == least, least, float("-inf")))': _GUESS,
+    'templates/kernels/survey.py.jinja: one key more: total = tl.maximum(t + 1{{ " - FIRST" if plan.first }}{{ " - LAST" if plan.last }}, 0)': _GUESS,
+    "templates/lib/scalar.py: <= to <: return tl.where((x <= y) | (x != x), x, y)": _TIE,
+    "templates/lib/scalar.py: >= to >: return tl.where((x >= y) | (x != x), x, y)": _TIE,
 }
 
+_SURVEYED = "; tests/runtime/test_survey.py catches it"
+
 MISSED: dict[str, str] = {
-    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
-    "than the budget, which tests/runtime/test_survey.py brings about and the default cases do not",
-    "templates/kernels/settle.py.jinja: moments are taken about 0": "in rows short enough to interpret the sample is the "
-    "whole row, whose mean leaves no difference; tests/runtime/test_survey.py takes thinner samples",
+    "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
+    "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
+    "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
+    "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
+    "templates/host/select.py.jinja: >= to >: if first >= SURVEY_FROM:": "the first long rows are looked through whole, "
+    f"for which there is memory in short sequences{_SURVEYED}",
+    'templates/macros/common.jinja: - to +: slot = {{ "tl.program_id(1).to(tl.int64)" if grain.per_kv_head else "batch" }} * tiles + tile - first_tile': "it "
+    "takes several launches of thousands of queries; tests/runtime/test_selection.py makes them short, and catches it",
+    "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(count)": "it takes strips longer than a step of what "
+    f"keeps their keys{_SURVEYED}",
+    'templates/kernels/mark.py.jinja: maximum to minimum: inner = tl.maximum(tl.minimum(end, first + 1{{ " - LAST" if plan.last }}) // SCORE_KEYS * SCORE_KEYS, begin)': "it "
+    f"takes strips that begin within a tile of queries{_SURVEYED}",
     "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
+    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
+    f"than the budget{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: <= to <: rank = tl.load(rank_ptr + s, mask=s <= query, other=0).to(tl.uint32, bitcast=True)": "it "
+    f"takes a query that chooses its own key after a guess that missed{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: < to <=: word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE": "it "
+    f"takes surveyed rows of several score tiles{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: minimum to maximum: end = tl.minimum(first_row + tile * TILE + TILE, length)": "it "
+    f"takes surveyed rows of several score tiles{_SURVEYED}",
 }

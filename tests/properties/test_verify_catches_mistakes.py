@@ -156,6 +156,20 @@ def test_inference_is_looked_at_too() -> None:
     assert blame(run(Fake(inferred=1.0001))) == {"output (inference)"}
 
 
+def test_operands_that_lie_otherwise_in_memory_are_looked_at_too() -> None:
+    """Unless shapes are given, where a case may be as long as memory allows."""
+
+    def blind_to_strides(result: ReferenceResult, inputs: dict[str, Tensor]) -> ReferenceResult:
+        return dataclasses.replace(result, output=result.output + (inputs["query"].stride(-1) != 1))
+
+    report = verify(Fake(blind_to_strides), patterns=("normal",))
+    assert {str(row.case) for row in report.failures} == {
+        "B=2 L=7 H=4/2 D=8 normal strided",
+        "B=2 L=7 H=4/2 D=8 normal warmup strided",
+    }
+    assert verify(Fake(blind_to_strides), shapes=[(2, 7)], patterns=("normal",)).ok
+
+
 def worse_key(result: ReferenceResult) -> Tensor:
     """The selection with the best key of the last row, beside the forced ones, exchanged for the worst."""
     assert result.scores is not None

@@ -146,6 +146,21 @@ def test_chunks_and_streaming_change_nothing(compiled: Compile, monkeypatch: pyt
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["runs of queries", "runs longer than blocks", "msa"])
+def test_torch_in_chunks_is_torch_in_one(compiled: Compile, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    attention = compiled(SPECS[name], "torch")
+    x, module = inputs_of(attention, 45, pattern="ties"), attention.kernels
+
+    def run() -> tuple[Tensor, ...]:
+        output, aux = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True)
+        return output, aux.lse, aux.budget, aux.selection.mask()
+
+    whole = run()
+    monkeypatch.setattr(module, "CHUNK", 4 * 45 * 7)
+    for one, other in zip(whole, run(), strict=True):
+        torch.testing.assert_close(other, one)
+
+
 @pytest.mark.parametrize("backend", ["torch", "interpret"])
 @pytest.mark.parametrize("name", ["moba", "msa", "runs of queries"])
 def test_a_choice_can_be_given(compiled: Compile, name: str, backend: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gsa_dsl
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.testing.bounds import CheckedAddresses
 from gsa_dsl.testing.inputs import make_inputs
 from tests.codegen.generated import PARAMS, ROOT
 
@@ -154,6 +155,9 @@ def test_long_rows_are_exact_too(compiled: Compile, monkeypatch: pytest.MonkeyPa
         torch.full((length, length), 1.5),
         (position % 6 != 0).expand(length, length),  # the sample takes every sixth
         torch.where(position % 3 == 0, CODES["nan"], normal),
+        (1 + position * 7 % 200 * 2.0**-23).expand(
+            length, length
+        ),  # one float after the other: a bracket's edge is one
     )
     scores = torch.stack([kinds[t % len(kinds)][t].float() for t in range(length)])
     operands = with_scores(scores[None], dim)
@@ -279,6 +283,9 @@ def test_streaming_gives_what_training_gives_bit_for_bit(
         inferred = attention(x.query, x.key, x.value, **x.keywords())
     assert len(streamed) == 1
     assert torch.equal(inferred, trained)
+    monkeypatch.setattr(attention.kernels, "STREAM_ROWS", 1)  # a launch for each chunk
+    with torch.no_grad(), CheckedAddresses():
+        assert torch.equal(attention(x.query, x.key, x.value, **x.keywords()), trained)
 
 
 def test_torch_in_chunks_is_torch_in_one(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 import gsa_dsl
 from gsa_dsl.codegen.emit import surveys
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.testing.poison import PoisonedMemory
 from tests.codegen.generated import EXAMPLES, plan_of_example
 from tests.runtime.test_selection import CODES, SCORE, check, with_scores
 
@@ -106,10 +107,19 @@ def test_what_a_bad_guess_marked_is_taken_back() -> None:
 def test_a_good_guess_leaves_little_to_look_at(most: int, sample: int, misses: int) -> None:
     attention = compiled(f"select top {most} tokens")
     scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(1))
-    with surveying(attention, MARKED=32, SAMPLE=sample) as told:
+    with surveying(attention, SURVEY_STEP=1, MARKED=32, SAMPLE=sample) as told:
         check(attention, scores)
     assert told["surveyed"] == 52
     assert told["missed"] <= misses
+
+
+@pytest.mark.parametrize("tiles", [{"strip": 4}, {"scan_keys": 64}], ids=["long strips", "long scans"])
+def test_keys_that_are_kept_and_collected_come_in_steps_of_any_length(tiles: dict[str, int]) -> None:
+    attention = compiled(BUDGETS["some"], replace(TILES, **tiles))
+    scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(6))
+    with PoisonedMemory(), surveying(attention) as told:
+        check(attention, scores)
+    assert told["missed"] < told["surveyed"]
 
 
 @pytest.mark.parametrize("tile", [4, 16])

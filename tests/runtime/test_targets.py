@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from gsa_dsl.compiler import generate
 from gsa_dsl.diagnostics.span import Source
@@ -184,3 +187,19 @@ def test_a_kernel_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
     )
     with pytest.raises(CompilationError, match="power of 2"):
         list(compile_for(load_module(path), "sm_90"))
+
+
+@pytest.mark.parametrize(("capability", "own"), [(9, False), (10, True), (12, True)])
+def test_blackwell_is_launched_with_options_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: int, own: bool
+) -> None:
+    path = tmp_path / "dense.py"
+    write_atomically(path, generate(example("dense"), PARAMS["dense"], (8, 2, 64), SMALL, "triton"))
+    module: Any = load_module(path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (capability, 0))
+    options = module.LAUNCH | module.LAUNCH_BLACKWELL if own else module.LAUNCH
+    on_gpu = SimpleNamespace(is_cuda=True, device="cuda")
+    assert module.LAUNCH["attend_bwd_key_kernel"] != module.LAUNCH_BLACKWELL["attend_bwd_key_kernel"]
+    for kernel in ("attend_fwd_kernel", "attend_bwd_key_kernel"):
+        assert module.launch(kernel, on_gpu) == options[kernel]
