@@ -36,3 +36,13 @@ def test_every_quantity_agrees_with_the_reference(name: str, length: int) -> Non
     report = verify(attention, shapes=[(1, length)], dtype=torch.bfloat16, patterns=("normal",), phases=("sparse",))
     assert report.ok, str(report)
     torch.cuda.empty_cache()
+
+
+# Rows from position 8192 on are surveyed; where scores are no numbers, or all the same, every guess misses.
+@pytest.mark.parametrize("pattern", ["nan", "constant", "ties"])
+@pytest.mark.parametrize("name", ["gsa", "sparse_only"])
+def test_what_a_survey_misses_is_chosen_from_all_ranks(name: str, pattern: str) -> None:
+    attention = gsa_dsl.compile(EXAMPLES / f"{name}.gsa", heads=4, kv_heads=2, head_dim=64, backend="triton")
+    report = verify(attention, shapes=[(1, 9001)], dtype=torch.bfloat16, patterns=(pattern,), phases=("sparse",))
+    assert report.ok, str(report)
+    torch.cuda.empty_cache()
