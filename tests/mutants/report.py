@@ -26,19 +26,22 @@ class Summary:
 
     @property
     def explained(self) -> list[Outcome]:
-        """Survivors with a reason."""
-        return [outcome for outcome in self.of("survived") if outcome.mutant.name in self.equivalent]
+        """Survivors with a reason, and mutants that change no code of any spec, with one."""
+        return [outcome for outcome in self._alive if outcome.mutant.name in self.equivalent]
 
     @property
     def unexplained(self) -> list[Outcome]:
         """Survivors without one, and mutants of code that no spec reaches."""
-        lost = [*self.of("survived"), *self.of("not reached")]
-        return [outcome for outcome in lost if outcome.mutant.name not in {*self.equivalent, *self.known}]
+        return [outcome for outcome in self._alive if outcome.mutant.name not in {*self.equivalent, *self.known}]
+
+    @property
+    def _alive(self) -> list[Outcome]:
+        return [*self.of("survived"), *self.of("not reached")]
 
     @property
     def missed(self) -> list[Outcome]:
         """Survivors that are faults, and known to survive."""
-        return [outcome for outcome in self.of("survived") if outcome.mutant.name in self.known]
+        return [outcome for outcome in self._alive if outcome.mutant.name in self.known]
 
     @property
     def stale(self) -> list[Outcome]:

@@ -93,6 +93,14 @@ SUBJECTS = (
         kv_heads=1,
     ),
     subject(
+        "many",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 30 tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
         "adaptive",
         f"""causal
   gate value  = tanh(linear(x))           per head

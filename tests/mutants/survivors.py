@@ -117,8 +117,6 @@ MISSED: dict[str, str] = {
     "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
     "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
     f"than the budget{_SURVEYED}",
-    "templates/kernels/settle.py.jinja: <= to <: rank = tl.load(rank_ptr + s, mask=s <= query, other=0).to(tl.uint32, bitcast=True)": "it "
-    f"takes a query that chooses its own key after a guess that missed{_SURVEYED}",
     "templates/kernels/settle.py.jinja: < to <=: word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE": "it "
     f"takes surveyed rows of several score tiles{_SURVEYED}",
     "templates/kernels/settle.py.jinja: minimum to maximum: end = tl.minimum(first_row + tile * TILE + TILE, length)": "it "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import __main__ as command
-from tests.mutants import log
+from tests.mutants import child, log
 from tests.mutants.child import SHEEP, Trial, Verdict
 from tests.mutants.mutant import Mutant, sources
 from tests.mutants.named import FAULTS, Fault, named
@@ -83,6 +84,23 @@ def test_a_few_mutants_are_caught_and_the_compiler_itself_is_not() -> None:
     assert all(verdict.by and verdict.where for verdict in fates.values())
 
 
+def test_every_spec_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant that survives many specs is not taken for a loop without end."""
+    limits: list[int] = []
+    monkeypatch.setattr(child.resource, "setrlimit", lambda what, limit: limits.append(limit[0]))
+    monkeypatch.setattr(child, "_fitting", lambda trial: ((subject, "torch") for subject in SMALL))
+
+    def verify(*_: object) -> None:
+        begun = time.process_time()
+        while time.process_time() < begun + 1.1:
+            pass
+
+    monkeypatch.setattr(child, "_verify", verify)
+    assert child._judge(Trial(SHEEP, seconds=5), Path()).fate == "survived"
+    assert limits[0] > 5
+    assert limits[2] > limits[1] > limits[0]
+
+
 def outcome(name: str, fate: str, by: str = "output") -> Outcome:
     return Outcome(Mutant("f", "rule", name, 0, 1, ""), Verdict(fate, by), 1.0)
 
@@ -99,6 +117,7 @@ def test_a_survivor_without_a_reason_is_a_failure() -> None:
         assert not summary.ok
         assert worse.mutant.name in str(summary)
     assert Summary((*good.outcomes, outcome("x", "survived")), known).rate == 0.5
+    assert len(Summary((*good.outcomes, outcome("d", "not reached")), known).explained) == 2
     missed = Summary((*good.outcomes, outcome("m", "survived")), known, {"m": "seen by nobody"})
     assert (missed.ok, missed.rate) == (True, 0.5)
     assert json.loads(json.dumps(good.data()))["killed"] == 1
