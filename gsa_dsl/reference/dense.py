@@ -124,12 +124,12 @@ def reference(
     for gate in spec.gates:
         if gate.target in gated:
             x = gated[gate.target]
-            gated[gate.target] = x * _gate(gate, gates, dtype, slice(0, x.shape[2]))
+            gated[gate.target] = x * gate_factor(gate, gates, dtype, slice(0, x.shape[2]))
     q, k, v = gated.values()
     output, lse, attention = _attend(spec, q, k, v, parts, extras, selected, tokens, rows)
     for gate in spec.gates:
         if gate.target == "output":
-            output = output * _gate(gate, gates, dtype, rows)
+            output = output * gate_factor(gate, gates, dtype, rows)
 
     loss = None
     if spec.train is not None and parts:
@@ -277,7 +277,7 @@ def _masked_log_softmax(x: Tensor, mask: Tensor, sink: Tensor | None = None) -> 
     return torch.where(mask & (x > -torch.inf), x - lse, -torch.inf), lse.squeeze(-1)
 
 
-def _gate(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype, rows: slice) -> Tensor:
+def gate_factor(gate: GateSpec, gates: Mapping[str, Tensor] | None, dtype: torch.dtype, rows: slice) -> Tensor:
     """The factor at the positions ``rows``, in a shape that broadcasts against ``[B, heads, R, width]``."""
     places = (..., rows, slice(None)) if gate.granularity == "element" else (..., rows)
     leaves = {tensor.leaf: (gates or {})[tensor.name][places].to(dtype) for tensor in gate.tensors}

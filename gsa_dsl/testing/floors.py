@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from gsa_dsl.reference.dense import gate_factor
 from gsa_dsl.reference.logits import Pairs, logits
 from gsa_dsl.sema.typed import CheckedSpec
 from gsa_dsl.testing.inputs import Inputs
@@ -26,8 +28,9 @@ class Floors:
         if label == "indexer_loss":
             return 1.0
         if label in ("d query", "d key"):
-            other = self.inputs.key if label == "d query" else self.inputs.query
-            return self._weight_gradient() * self._slope() * _largest(other)
+            own, other = ("query", "key") if label == "d query" else ("key", "query")
+            enlarged = self._size(own, _rms) / max(_rms(self._operand(own)), 1e-30)
+            return self._weight_gradient() * self._slope() * self._size(other, _largest) * max(enlarged, 1.0)
         if label.startswith("d index."):
             choosing = self.case.kv_heads if self.spec.selection is not None and self.spec.selection.per_kv_head else 1
             rows = 1 if label == "d index.b" else self.case.batch * self.case.length * choosing
@@ -44,13 +47,26 @@ class Floors:
 
     def _weight_gradient(self) -> float:
         """The size of the products of a value and the output's gradient, whose mean a logit's gradient subtracts."""
-        value = self.inputs.value
-        return _rms(self.cotangent) * _rms(value) * math.sqrt(value.shape[-1])
+        return self._size("output", _rms) * self._size("value", _rms) * math.sqrt(self.inputs.value.shape[-1])
+
+    def _operand(self, target: str) -> Tensor:
+        """What a gate's target is, or for the output the gradient that comes back to it."""
+        x = self.inputs
+        return {"query": x.query, "key": x.key, "value": x.value, "output": self.cotangent}[target]
+
+    def _size(self, target: str, size: Callable[[Tensor], float]) -> float:
+        """The size of a target; gates may enlarge it."""
+        x = self._operand(target).detach().double()
+        gated = x
+        for gate in self.spec.gates:
+            if gate.target == target:
+                gated = gated * gate_factor(gate, self.inputs.gates, torch.float64, slice(0, x.shape[2]))
+        return max(size(x), size(gated))
 
     def _slope(self) -> float:
         """The largest derivative of a logit by its dot product, at dot products of 0 and of the usual sizes."""
         x, case = self.inputs, self.case
-        usual = _rms(x.query) * _rms(x.key) * math.sqrt(case.head_dim)
+        usual = self._size("query", _rms) * self._size("key", _rms) * math.sqrt(case.head_dim)
         sizes = torch.tensor([0.0, usual, -usual, 4 * usual, -4 * usual], dtype=torch.float64, device=x.query.device)
         dot = sizes.expand(1, case.heads, 1, -1).clone().requires_grad_()
         bias = x.extras["bias"].detach().double() if x.extras and "bias" in x.extras else None
