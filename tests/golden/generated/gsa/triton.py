@@ -673,7 +673,7 @@ def mark_kernel(
 ):  # fmt: skip
     """Marks what scores above the guess and what lies inside it: two bits a query in the words of its tile.
 
-    Counts what is above in ``found`` [batch, rows, 2], sums scores and their squares in ``moment`` [batch, rows, strips, 2]: NaN
+    ``found`` [batch, rows, 2] counts what is above; ``moment`` [batch, rows, strips, 2] sums scores and squares, NaN
     where a score is not finite.
     """
     batch = tl.program_id(2).to(tl.int64)

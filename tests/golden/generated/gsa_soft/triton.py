@@ -560,7 +560,7 @@ def mark_kernel(
 ):  # fmt: skip
     """Marks what scores above the guess and what lies inside it: two bits a query in the words of its tile.
 
-    Counts what is above in ``found`` [batch, rows, 2]; ``moment`` [batch, rows, strips] is 0: NaN
+    ``found`` [batch, rows, 2] counts what is above; ``moment`` [batch, rows, strips] is 0, NaN
     where a score is not finite.
     """
     batch = tl.program_id(2).to(tl.int64)
