@@ -39,6 +39,11 @@ SUBJECTS = (
     subject("sinks", "causal  documents  always first 3  sink  logit[t, s] = 0.3 * (q[t] . k[s])"),
     subject("around", "full  documents  always first 2, last 4  gate value = relu(linear(x) + 1) per element"),
     subject("both_ways", "full  always first 2, last 4", heads=3, kv_heads=1),
+    # Windows and documents with whole blocks in them that every query of a tile sees.
+    subject("band", "causal  always last 23"),
+    subject("bridge", "causal  always first 2, last 24"),
+    subject("broad", "full  documents  always last 30"),
+    subject("apart", "full  documents"),
     subject(
         "roots",
         """causal
@@ -97,6 +102,14 @@ SUBJECTS = (
         """causal
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
   select top 30 tokens""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "nearly_all",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 32 tokens  always last 2""",
         heads=1,
         kv_heads=1,
     ),

@@ -13,6 +13,7 @@ _QUERIES = "the walk has more queries, and each of them masks what it does not s
 _MASKED = "more keys than need be are masked, or scored a second time alike"
 _BRACKET = "any bracket will do: one that misses is told by its counts, and the whole row is looked through"
 _GUESS = "any guess will do: one that misses is told by its counts, and all ranks of the row are looked through"
+_PIVOT = "moments may be taken about any number within the scores"
 _TARGET = "the attention that the loss is taken to is computed without gradients anyway"
 _FINITE = "where no gradient passes, any number will do that is finite"
 _TAIL = "the entry after a list's last belongs to no query: its word is 0"
@@ -47,6 +48,11 @@ EQUIVALENT: dict[str, str] = {
     'templates/host/pool.py.jinja: -inf to 0: return torch.where(unknown.any(-2), float("nan"), torch.where(unknown, float("-inf"), k).amax(-2))': "the "
     "maximum of a block with a NaN is NaN, whatever stands for it",
     "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < lists.count[:, :, None]": _TAIL,
+    "templates/host/select.py.jinja: drop the last block: triton.cdiv(size, KEEP_ROWS.value) * strips,": "queries that "
+    "are surveyed together fill score tiles, and these fill the tiles of what keeps their keys",
+    "templates/host/select.py.jinja: > to >=: return CANDIDATES.value if width > CANDIDATES.value else 0": "more memory than "
+    "need be; a row of just that width has no bracket",
+    "templates/host/select.py.jinja: + to -: self.redone = max(min(REDO_ROWS, WORKSPACE // (4 * batch * (self.mark_width + CANDIDATES.value))), 1)": _SIZES,
     "templates/host/select.py.jinja: + to - (2): row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value": _SIZES,
     "templates/host/select.py.jinja: > to >=: if length > SURVEY_FROM:": "at that very length nothing is surveyed; "
     + _SIZES,
@@ -66,9 +72,13 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
     "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))": "however "
     "large the shares are, each query falls in one of them",
+    "templates/kernels/attend_bwd.py.jinja: - to +: for i in range(0, steps - whole):": _WALK,
+    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE": _MASKED,
     'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
     f"templates/kernels/mark.py.jinja: drop a mask: {_KEPT}": _NOTHING,
     f"templates/kernels/mark.py.jinja: > to >=: {_KEPT}": _NOTHING,
+    "templates/kernels/mark.py.jinja: 0.0 to 1.0: score = tl.where(seen, score, 0.0)": "any finite number is as good: it "
+    "is multiplied by 0, to tell those that are not finite",
     "templates/kernels/score.py.jinja: whole blocks are taken for seen too early": _UNSEEN,
     f"templates/kernels/score.py.jinja: minimum to maximum (2): {_INNER}": _UNSEEN,
     f"templates/kernels/score.py.jinja: drop + 1: {_INNER}": _MASKED,
@@ -85,7 +95,19 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/select.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
     "templates/kernels/select.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
     "templates/kernels/select.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
+    "templates/kernels/settle.py.jinja: max to min: rank = tl.max(rank_of(score_outer({{ accs() }})).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)": "the rows are "
+    "copies of one query's",
     "templates/kernels/survey.py.jinja: + to -: t = first_row + local": _GUESS,
+    "templates/kernels/survey.py.jinja: > to >=: if samples > SAMPLE:": _GUESS,
+    "templates/kernels/survey.py.jinja: >= to >: good = (rank.to(tl.uint32, bitcast=True) >= floor).to(tl.int32)": _GUESS,
+    "templates/kernels/survey.py.jinja: += to =: sums += tl.sum(off, 1)": f"{_GUESS}; {_PIVOT}",
+    "templates/kernels/survey.py.jinja: 0.0 to 1.0: pivot = tl.where(pivot == pivot, pivot, 0.0)": "the mean of a "
+    "sample is the same, whatever number its scores are taken about",
+    "templates/kernels/survey.py.jinja: drop - 1: high = tl.where(enough, high, middle - 1)": _GUESS,
+    "templates/kernels/survey.py.jinja: swap branches: high = tl.where(enough, high, middle - 1)": _GUESS,
+    "templates/kernels/survey.py.jinja: drop the last block: fours = tl.cdiv(samples, 4)": f"{_GUESS}; {_PIVOT}",
+    "templates/kernels/survey.py.jinja: max to min: top = tl.max(top)": _GUESS,
+    "templates/kernels/survey.py.jinja: min to max: bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32), 1))": _GUESS,
     f"templates/kernels/survey.py.jinja: - to +: fewest = {_ENOUGH}": _GUESS,
     f"templates/kernels/survey.py.jinja: maximum to minimum: fewest = {_ENOUGH}": _GUESS,
     "templates/kernels/survey.py.jinja: minimum to maximum: last = tl.cdiv(tl.minimum(first_row + (tl.program_id(0) + 1) * SCORE_ROWS, length), SURVEY_STEP)": _GUESS,
@@ -105,20 +127,21 @@ MISSED: dict[str, str] = {
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
     "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
-    "templates/host/select.py.jinja: >= to >: if first >= SURVEY_FROM:": "the first long rows are looked through whole, "
-    f"for which there is memory in short sequences{_SURVEYED}",
+    "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
+    f"more of the same memory where strips are short{_SURVEYED}",
     'templates/macros/common.jinja: - to +: slot = {{ "tl.program_id(1).to(tl.int64)" if grain.per_kv_head else "batch" }} * tiles + tile - first_tile': "it "
     "takes several launches of thousands of queries; tests/runtime/test_selection.py makes them short, and catches it",
     "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(count)": "it takes strips longer than a step of what "
     f"keeps their keys{_SURVEYED}",
-    'templates/kernels/mark.py.jinja: maximum to minimum: inner = tl.maximum(tl.minimum(end, first + 1{{ " - LAST" if plan.last }}) // SCORE_KEYS * SCORE_KEYS, begin)': "it "
-    f"takes strips that begin within a tile of queries{_SURVEYED}",
+    "templates/kernels/mark.py.jinja: swap branches: score = tl.where(seen, score, 0.0)": "it takes an infinite score at a "
+    f"query's own position, where all that it does not see are finite{_SURVEYED}",
     "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
-    "sampled bracket, which has an upper edge only in rows of hundreds of keys: too long to interpret",
-    "templates/kernels/settle.py.jinja: an amended choice keeps its old marks": "it takes a guess with more keys above it "
-    f"than the budget{_SURVEYED}",
+    "sampled bracket, which has an upper edge only in rows of hundreds of keys; the long rows of "
+    "tests/runtime/test_selection.py have one, and catch it",
+    'templates/kernels/settle.py.jinja: == to !=: if (need < 0) | (need > inside) | (inside > MARKED) | (tl.abs(squares) == float("inf")) | (squares != squares):': "rows "
+    f"without an infinite score are looked through whole for nothing; it takes one with no NaN beside it{_SURVEYED}",
+    "templates/kernels/settle.py.jinja: drop + 1: for n0 in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS), 64):": "it "
+    f"takes rows of more than 64 strips{_SURVEYED}",
     "templates/kernels/settle.py.jinja: < to <=: word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE": "it "
-    f"takes surveyed rows of several score tiles{_SURVEYED}",
-    "templates/kernels/settle.py.jinja: minimum to maximum: end = tl.minimum(first_row + tile * TILE + TILE, length)": "it "
     f"takes surveyed rows of several score tiles{_SURVEYED}",
 }

@@ -37,8 +37,8 @@ BUDGETS = {
 }
 
 
-def compiled(clauses: str, config: KernelConfig = TILES) -> gsa_dsl.CompiledAttention:
-    indexer = f"indexer {{ heads 1 dim 64 keys shared score[t, s] = {SCORE} }}"
+def compiled(clauses: str, config: KernelConfig = TILES, *, dim: int = 64) -> gsa_dsl.CompiledAttention:
+    indexer = f"indexer {{ heads 1 dim {dim} keys shared score[t, s] = {SCORE} }}"
     text = f"attention a {{ causal\n {indexer}\n {clauses} }}"
     return gsa_dsl.compile(text, heads=2, kv_heads=1, head_dim=16, backend="interpret", config=config)
 
@@ -127,6 +127,27 @@ def test_words_of_every_width_hold_the_marks(tile: int) -> None:
     attention = compiled(BUDGETS["forced"], replace(TILES, tile=tile, score_rows=32))
     scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(2))
     check(attention, scores)
+
+
+@pytest.mark.parametrize(
+    "budget", ["select top 40 tokens", "budget[t] = clamp(40 + mean(score[t]), 30, 45)\n  select top budget tokens"]
+)
+def test_every_strip_of_a_row_tells_of_a_score_that_is_no_number(budget: str) -> None:
+    """64 strips are read at a time: the one that begins with a query's own key is of the next 64."""
+    length, first = 520, 64 * TILES.score_keys
+    attention = compiled(budget, replace(TILES, sample=64), dim=1024)
+    scores = torch.randn(1, length, length, generator=torch.Generator().manual_seed(7))
+    scores[:, first, first] = CODES["inf"]
+    operands = with_scores(scores, 1024)
+    module: Any = attention.kernels
+    with surveying(attention, MARK_STRIP=1, MARKED=256) as told:
+        module.SURVEY_FROM = first
+        selector = module.Selector(*operands["index"].values(), length)
+        lists = module.empty_lists(1, 1, length, torch.device("cpu"))
+        selector.choose(first, length - first, lists, 0)
+    chosen = module.mask_from_lists(lists, length)
+    assert told == {"surveyed": length - first, "missed": 1}
+    assert torch.equal(chosen, attention.reference(**operands).selected[:, first:])
 
 
 def test_several_chunks_and_sequences_agree_with_one() -> None:
