@@ -31,12 +31,12 @@ def tanh(x):
     return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
 
 
-# These three pass a NaN on, as tl.maximum and tl.minimum do not: a NaN score is never selected, so it must stay one.
+# Unlike tl.maximum and tl.minimum these three pass a NaN on: a NaN score is never selected, so it must stay one.
 
 
 @triton.jit
 def relu(x):
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(x < 0.0, 0.0, x)
 
 
 @triton.jit

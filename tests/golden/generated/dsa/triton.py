@@ -115,7 +115,7 @@ def score_of(rank):
 
 @triton.jit
 def relu(x):
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(x < 0.0, 0.0, x)
 
 
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])

@@ -95,7 +95,7 @@ def rank_of(score):
 
 @triton.jit
 def relu(x):
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(x < 0.0, 0.0, x)
 
 
 # [msa.gsa:9] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])

@@ -98,7 +98,7 @@ def score_of(rank):
 
 @triton.jit
 def relu(x):
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(x < 0.0, 0.0, x)
 
 
 @triton.jit
