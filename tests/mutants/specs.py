@@ -42,7 +42,7 @@ SUBJECTS = (
     # Windows and documents with whole blocks in them that every query of a tile sees.
     subject("band", "causal  always last 23"),
     subject("bridge", "causal  always first 2, last 24"),
-    subject("broad", "full  documents  always last 30"),
+    subject("broad", "full  documents  always last 31"),
     subject("apart", "full  documents"),
     subject(
         "roots",
