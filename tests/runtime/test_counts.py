@@ -74,7 +74,15 @@ def test_attention_walks_the_pairs_that_are_counted(
         real = (t < length) & (np.arange(len(t)) % padded < group)
         pairs += int((result[2].handle.data & real[:, None]).sum())
 
+    def see_whole(result: Any, args: tuple[Any, ...]) -> None:
+        nonlocal pairs
+        tile, block = int(args[0].handle.data.item()), int(args[-1])
+        queries = min(module.TILE.value, length - tile * module.TILE.value)
+        pairs += int(result[1].handle.data.item()) * block * queries * group
+
     spied(monkeypatch, module, "key_block", see)
+    if hasattr(module, "whole_steps"):
+        spied(monkeypatch, module, "whole_steps", see_whole)
     run(attention, length)
     assert pairs == SHAPE["heads"] * cost(attention.spec).attended(length)
 

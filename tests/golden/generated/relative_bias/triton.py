@@ -82,16 +82,6 @@ def range_steps(tile, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def whole_steps(tile, sinks, window, length, BLOCK: tl.constexpr):
-    """The first of the steps whose keys every query of a tile sees, and how many there are."""
-    first = tile * TILE
-    low = 0 * first
-    high = first + 1
-    early = tl.maximum(tl.cdiv(low, BLOCK), window)
-    return early - window + sinks, tl.maximum(high // BLOCK - early, 0)
-
-
-@triton.jit
 def key_block(step, sinks, window, t, r, length, BLOCK: tl.constexpr):
     """One block of keys: positions [keys], which of them exist [keys], and which query sees which [rows, keys]."""
     s = step * BLOCK + tl.arange(0, BLOCK)
@@ -137,24 +127,10 @@ def attend_fwd_kernel(
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
     sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
-    early, whole = whole_steps(tile, sinks, window, length, BLOCK_KEYS)
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
-    # Blocks that every query here sees need no mask.
-    for i in range(0, whole):
-        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
-        k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
-        k = tl.load(k_ptr + k_off)
-        dot = tl.dot(q, k, input_precision=PRECISION)
-        apart = t[:, None] - s[None, :]
-        bias = tl.load(table_ptr + head[:, None] * length + apart, mask=row_ok[:, None], other=0.0)
-        logits = logit(dot, bias)
-        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        v = tl.load(v_ptr + v_off)
-        best, norm, acc = online_softmax(logits, v, best, norm, acc)
-    for i in range(0, steps - whole):
-        step = i + tl.where(i >= early, whole, 0)
+    for step in range(0, steps):
         s, real, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)

@@ -112,7 +112,7 @@ def rank_of(score):
 @triton.jit
 def score_of(rank):
     """The float32 score of a non-zero rank."""
-    bits = tl.where(rank < 0, rank & 2147483647, ~rank)
+    bits = tl.where(rank < 0, rank ^ -2147483648, ~rank)
     return bits.to(tl.float32, bitcast=True)
 
 
@@ -506,7 +506,7 @@ def guess_kernel(
     sample_ptr += (batch * rows + row) * sample_width
     samples = t // SURVEY_STEP + 1
     # Those of later keys, up to a whole number of four, are 0.
-    fours = tl.cdiv(samples, 4)
+    padded = tl.cdiv(samples, 4) * 4
     # Four neighbours at a time: what is taken among them costs no exchange between threads.
     wide: tl.constexpr = SAMPLE // 4
     n = tl.arange(0, wide)[:, None] * 4 + tl.arange(0, 4)[None, :]
@@ -514,7 +514,7 @@ def guess_kernel(
     top = tl.zeros((wide,), tl.uint32)
     bottom = tl.full((wide,), 0xFFFFFFFF, tl.uint32)
     for n0 in range(0, samples, SAMPLE):
-        rank = tl.load(sample_ptr + n0 + n, mask=(n0 + n) // 4 < fours, other=0)
+        rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
         real = rank != 0
         held += tl.sum(real.to(tl.int32), 1)
         rank = rank.to(tl.uint32, bitcast=True)
@@ -540,7 +540,7 @@ def guess_kernel(
         floor = around_nth(sparse, last, bottom, top)[0]
         kept = 0
         for n0 in range(0, samples, SAMPLE):
-            rank = tl.load(sample_ptr + n0 + n, mask=(n0 + n) // 4 < fours, other=0)
+            rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
             good = (rank.to(tl.uint32, bitcast=True) >= floor).to(tl.int32)
             count = tl.sum(good, 1)
             place = kept + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(good, 1) - good
@@ -1400,7 +1400,7 @@ def chunk_rows(batch, length):
     Where rows are long the workspace grows, fourfold at most, to hold enough of them for a GPU to be busy.
     """
     step = max(SCORE_ROWS.value, TILE.value)
-    width = score_width(min(length, SURVEY_FROM))
+    width = rank_width(length)
     row = 4 * batch * (width + candidates(width))
     fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
@@ -1409,6 +1409,11 @@ def chunk_rows(batch, length):
 def candidates(width):
     """How many ranks near its threshold a row of ``width`` keeps beside: none where registers hold all of it."""
     return CANDIDATES.value if width > CANDIDATES.value else 0
+
+
+def rank_width(length):
+    """The width of rows that are not surveyed, of whole score tiles of them."""
+    return score_width(min(length, triton.cdiv(SURVEY_FROM, SCORE_ROWS.value) * SCORE_ROWS.value))
 
 
 def survey_rows(batch, length):
@@ -1445,7 +1450,7 @@ class Selector:
     def __init__(self, iq, ik, iw, ib, length):
         batch = iq.shape[0]
         self.iq, self.ik, self.iw, self.ib, self.batch, self.length = iq, ik, iw, ib, batch, length
-        self.rows, self.width = chunk_rows(batch, length), score_width(min(length, SURVEY_FROM))
+        self.rows, self.width = chunk_rows(batch, length), rank_width(length)
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
         self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)

@@ -92,7 +92,7 @@ def rank_of(score):
 @triton.jit
 def score_of(rank):
     """The float32 score of a non-zero rank."""
-    bits = tl.where(rank < 0, rank & 2147483647, ~rank)
+    bits = tl.where(rank < 0, rank ^ -2147483648, ~rank)
     return bits.to(tl.float32, bitcast=True)
 
 
