@@ -105,7 +105,7 @@ EQUIVALENT: dict[str, str] = {
     "sample is the same, whatever number its scores are taken about",
     "templates/kernels/survey.py.jinja: drop - 1: high = tl.where(enough, high, middle - 1)": _GUESS,
     "templates/kernels/survey.py.jinja: swap branches: high = tl.where(enough, high, middle - 1)": _GUESS,
-    "templates/kernels/survey.py.jinja: drop the last block: fours = tl.cdiv(samples, 4)": f"{_GUESS}; {_PIVOT}",
+    "templates/kernels/survey.py.jinja: drop the last block: padded = tl.cdiv(samples, 4) * 4": f"{_GUESS}; {_PIVOT}",
     "templates/kernels/survey.py.jinja: max to min: top = tl.max(top)": _GUESS,
     "templates/kernels/survey.py.jinja: min to max: bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32), 1))": _GUESS,
     f"templates/kernels/survey.py.jinja: - to +: fewest = {_ENOUGH}": _GUESS,
