@@ -105,6 +105,7 @@ EQUIVALENT: dict[str, str] = {
     "sample is the same, whatever number its scores are taken about",
     "templates/kernels/survey.py.jinja: drop - 1: high = tl.where(enough, high, middle - 1)": _GUESS,
     "templates/kernels/survey.py.jinja: swap branches: high = tl.where(enough, high, middle - 1)": _GUESS,
+    "templates/kernels/survey.py.jinja: < to <=: rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0) [2]": _GUESS,
     "templates/kernels/survey.py.jinja: drop the last block: padded = tl.cdiv(samples, 4) * 4": f"{_GUESS}; {_PIVOT}",
     "templates/kernels/survey.py.jinja: max to min: top = tl.max(top)": _GUESS,
     "templates/kernels/survey.py.jinja: min to max: bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32), 1))": _GUESS,
@@ -116,6 +117,7 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/survey.py.jinja: <= to <: rank = tl.where(s[None, :] <= t[:, None], rank_of(score_outer({{ accs() }})), 0)": _GUESS,
     'templates/kernels/survey.py.jinja: -inf to 0: tl.store(low_ptr + out, tl.where(least == least, least, float("-inf")))': _GUESS,
     'templates/kernels/survey.py.jinja: one key more: total = tl.maximum(t + 1{{ " - FIRST" if plan.first }}{{ " - LAST" if plan.last }}, 0)': _GUESS,
+    "templates/lib/scalar.py: < to <=: return tl.where(x < 0.0, 0.0, x)": _TIE,
     "templates/lib/scalar.py: <= to <: return tl.where((x <= y) | (x != x), x, y)": _TIE,
     "templates/lib/scalar.py: >= to >: return tl.where((x >= y) | (x != x), x, y)": _TIE,
 }
