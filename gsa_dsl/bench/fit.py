@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,9 +69,5 @@ def _fit(case: Case, phase: str, points: list[tuple[int, float]]) -> Fit:
 
 def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
     """Intercept, slope and coefficient of determination of the least-squares line; ``x`` must not be all the same."""
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    slope = sum((u - mean_x) * (v - mean_y) for u, v in zip(x, y, strict=True)) / sum((u - mean_x) ** 2 for u in x)
-    start = mean_y - slope * mean_x
-    off = sum((v - start - slope * u) ** 2 for u, v in zip(x, y, strict=True))
-    total = sum((v - mean_y) ** 2 for v in y)
-    return start, slope, 1 - off / total if total else 1.0
+    slope, start = statistics.linear_regression(x, y)
+    return start, slope, statistics.correlation(x, y) ** 2 if min(y) < max(y) else 1.0
