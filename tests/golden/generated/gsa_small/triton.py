@@ -642,8 +642,8 @@ def guess_kernel(
         samples = tl.minimum(kept, SAMPLE)
     i = tl.arange(0, SAMPLE)
     best = tl.load(sample_ptr + i, mask=i < samples, other=0).to(tl.uint32, bitcast=True)
-    above, high = around_nth(best, near, bottom, top)
-    low, below = around_nth(best, far, bottom, top)
+    high = around_nth(best, near, bottom, top)[1]
+    low = around_nth(best, far, bottom, top)[0]
     # What is above the sample's best few, or below its worst, has no bound in it.
     high = tl.where(near >= 1, high, 0xFFFFFFFF)
     low = tl.where(tl.sum((best != 0).to(tl.int32)) >= far, low, 1)
