@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsa_dsl.ir.nodes import Scalar, inputs
+from gsa_dsl.ir.nodes import Const, Scalar, inputs
 from gsa_dsl.options import KernelConfig
 
 
@@ -83,6 +83,11 @@ class ScorePlan:
     outer_partials: tuple[Scalar, ...]
     tensors: tuple[str, ...]
     origin: Origin
+
+    @property
+    def linear(self) -> bool:
+        """Whether the slopes by the accumulators are numbers, which no score makes infinite or NaN."""
+        return all(isinstance(partial, Const) for partial in self.outer_partials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Symbolic differentiation of scalar expressions: one rule per operation, exact, no numerical tricks."""
+"""Symbolic differentiation of scalar expressions: one rule per operation, exact in its numbers.
+
+A slope of exactly 0 lets nothing through, also of an inner slope that is infinite or NaN: what is saturated has no
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from collections.abc import Callable
 
 from gsa_dsl.ir.nodes import ONE, ZERO, Apply, Const, Input, Scalar, apply
 from gsa_dsl.passes.canonicalize import canonicalize
+from gsa_dsl.sema.interval import REALS, Interval
+from gsa_dsl.sema.ranges import RULES
 
 
 def derivative(expr: Scalar, name: str) -> Scalar:
@@ -23,8 +29,24 @@ def _derive(expr: Scalar, name: str) -> Scalar:
         return _SELECTING[expr.op](expr, inner)
     total: Scalar = ZERO
     for partial, d in zip(_PARTIALS[expr.op](expr), inner, strict=True):
-        total = apply("add", total, canonicalize(apply("mul", partial, d)))
+        total = apply("add", total, canonicalize(_chained(partial, d)))
     return total
+
+
+def _chained(partial: Scalar, d: Scalar) -> Scalar:
+    """``partial * d``, 0 where ``partial`` is."""
+    product = apply("mul", partial, d)
+    # 0 * inf is NaN; a number is 0 everywhere or nowhere, and 0 times what is bounded is 0.
+    if isinstance(partial, Const) or _range(d).bounded:
+        return product
+    return apply("where", apply("eq", partial, ZERO), ZERO, product)
+
+
+def _range(expr: Scalar) -> Interval:
+    """What ``expr`` can be, whatever its inputs."""
+    if isinstance(expr, Const):
+        return Interval.point(expr.value)
+    return RULES[expr.op](*map(_range, expr.args)) if isinstance(expr, Apply) else REALS
 
 
 def _sigmoid(e: Apply) -> tuple[Scalar, ...]:

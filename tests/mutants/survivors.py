@@ -38,7 +38,8 @@ EQUIVALENT: dict[str, str] = {
     "templates/eager.py.jinja: the indexer's loss reaches the query": _TARGET,
     f"templates/eager.py.jinja: leak a gradient (2): {_LINE}{_ARGUMENTS}": _TARGET,
     f"templates/eager.py.jinja: leak a gradient (3): {_LINE}{_ARGUMENTS}": _TARGET,
-    "templates/eager.py.jinja: 0.0 to 1.0: w = torch.where(live[:, None], w, 0.0)": _FINITE,
+    "templates/eager.py.jinja: 0.0 to 1.0: row_entropy = total.log() - (weight * torch.where(real, off, 0.0)).sum(-1) / total": "what "
+    "is not real has a weight of 0, which any finite number may be multiplied by",
     "templates/eager.py.jinja: drop - 1: place = (bias_place(distance.double()) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE - 1).to(torch.int64)": _PROVED,
     "templates/host/attend.py.jinja: drop - 1: place = (bias_place(distance) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE.value - 1).to(torch.int32)": _PROVED,
     "templates/host/attention.py.jinja: leak a gradient: iq, ik = query.detach().unflatten(1, (KV_HEADS.value, GROUP.value)).flatten(0, 1), key.detach().flatten(0, 1)": "what is "

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gsa_dsl.ir.nodes import ONE, ZERO, Apply, Const, Input, Scalar, apply
+from gsa_dsl.ir.nodes import ONE, ZERO, Apply, Const, Input, Scalar, apply, walk
 from gsa_dsl.ops import OPS
 from gsa_dsl.passes.canonicalize import canonicalize
 from gsa_dsl.passes.derivative import DIFFERENTIABLE, derivative
@@ -58,6 +58,28 @@ def test_derivatives_are_those_of_autograd(expr: Scalar, seed: int) -> None:
 def test_kinks_follow_the_documented_conventions(expr: Apply, at: float, wanted: float) -> None:
     value = evaluate(derivative(expr, "x"), {"x": torch.tensor(at, dtype=torch.float64)}).value
     assert value.item() == wanted
+
+
+@pytest.mark.parametrize(
+    ("expr", "at"),
+    [
+        (apply("sigmoid", apply("exp", X)), math.inf),
+        (apply("tanh", apply("mul", X, X)), math.inf),
+        (apply("div", ONE, apply("add", ONE, apply("exp", X))), math.inf),
+        (apply("relu", apply("neg", apply("exp", X))), math.inf),
+        (apply("exp", apply("div", Const(-1.0), apply("abs", X))), 0.0),
+    ],
+)
+def test_a_slope_of_zero_hides_an_infinite_one(expr: Apply, at: float) -> None:
+    value = evaluate(derivative(expr, "x"), {"x": torch.tensor(at, dtype=torch.float64)}).value
+    assert value.item() == 0.0
+
+
+def test_nothing_is_hidden_where_the_inner_slope_is_bounded() -> None:
+    term = apply("mul", Y, apply("sigmoid", apply("add", apply("mul", Const(0.5), X), Y)))
+    for expr in (term, apply("mul", Y, apply("relu", X)), apply("tanh", apply("tanh", X))):
+        for name in NAMES:
+            assert not [n for n in walk(derivative(expr, name)) if isinstance(n, Apply) and n.op == "eq"]
 
 
 @settings(max_examples=150, deadline=None)

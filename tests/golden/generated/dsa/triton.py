@@ -1074,15 +1074,15 @@ def attend_bwd_key_kernel(
 
 # [dsa.gsa:11] train indexer with kl
 @triton.jit
-def head_grad(up0, q, w, ik, live):
+def head_grad(up0, q, w, ik):
     """Through one index head: gradients of its keys, queries, weights from those of its term, ``up``."""
     dot = tl.dot(q, ik, input_precision=PRECISION)
-    # A score that is not finite has no gradient, and 0 * NaN must not make one.
+    # Where no gradient arrives none is passed on: 0 * inf and 0 * NaN, of operands or slopes, must not make one.
     q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)
     ik = tl.where(tl.abs(ik.to(tl.float32)) < float("inf"), ik, 0.0)
     ddot0, dw0 = score_term0_grad(dot, w)
-    ddot = tl.where(live, up0 * ddot0, 0.0)
-    dw = tl.where(live, up0 * dw0, 0.0)
+    ddot = tl.where(up0 != 0.0, up0 * ddot0, 0.0)
+    dw = tl.where(up0 != 0.0, up0 * dw0, 0.0)
     ddot = ddot.to(ik.dtype)
     dik = tl.dot(tl.trans(ddot), q, input_precision=PRECISION)
     diq = tl.dot(ddot, tl.trans(ik), input_precision=PRECISION)
@@ -1170,15 +1170,14 @@ def indexer_loss_kernel(
         log_p = tl.where(finite, score, 0.0) * (1.0 / TEMPERATURE) - log_norm[:, None]
         positive = sees & (target > 0.0)
         loss += tl.sum(tl.where(positive, target * (tl.log(tl.where(positive, target, 1.0)) - log_p), 0.0), 1)
-        live = sees & finite
-        dscore = tl.where(live, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
+        dscore = tl.where(sees & finite, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
         up0 = score_outer_grad(acc0)
         up0 = up0 * dscore
         dik = tl.zeros((BACKWARD_KEYS, INDEX_PAD), tl.float32)
         for j in range(INDEX_HEADS):
             q = tl.load(iq_ptr + iq_off + j * stride_iqj, mask=(ti < length)[:, None], other=0.0)
             w = tl.load(iw_ptr + iw_off + j * stride_iwj, mask=ti < length, other=0.0).to(tl.float32)[:, None]
-            dik_j, diq_j, diw_j = head_grad(up0, q, w, ik, live)
+            dik_j, diq_j, diw_j = head_grad(up0, q, w, ik)
             dik += dik_j
             # Only this program writes these rows: the additions have one order, too many heads for registers.
             diq_off = ((batch * INDEX_HEADS + j) * length + ti[:, None]) * INDEX_DIM + di[None, :]

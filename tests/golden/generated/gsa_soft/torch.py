@@ -89,23 +89,50 @@ def score_term0(dot, w, b):
 
 
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+def score_term0_grad(dot, w, b):
+    x0 = torch.sigmoid(w)
+    x1 = torch.sigmoid(dot * 0.125 + b)
+    x2 = x1 * (1.0 - x1)
+    return x0 * (x2 * 0.125), x1 * (x0 * (1.0 - x0)), x0 * x2
+
+
+# [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 def score_outer(acc0):
     return acc0
 
 
 # [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
-def scores(q, k, w, b, live=None):
-    """Scores [batch, queries, keys] of a chunk of queries; where not ``live``, any finite value without gradient."""
-    dot = torch.einsum("bjtd,bsd->bjts", wide(q), wide(k))
-    w = wide(w)[..., None]
-    if live is not None:
-        # 0 * NaN is NaN: the way back, also of a score that an infinity makes, leads through finite numbers.
-        finite = torch.einsum("bjtd,bsd->bjts", *(torch.where(x.isfinite(), wide(x), 0.0) for x in (q, k)))
-        dot = torch.where(live[:, None], finite + (dot - finite).detach(), 0.0)
-        w = torch.where(live[:, None], w, 0.0)
-    b = wide(b)[None, :, None, None]
-    acc0 = score_term0(dot, w, b).sum(1)
-    return score_outer(acc0)
+def score_outer_grad(acc0):
+    return 1.0
+
+
+# [gsa_soft.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+class Scores(torch.autograd.Function):
+    """Scores of tensors that broadcast; where no gradient arrives none is passed on, however steep the scores are."""
+
+    @staticmethod
+    def forward(ctx, q, k, w, b):
+        dot = torch.einsum("bjtd,bsd->bjts", q, k)
+        ctx.save_for_backward(q, k, dot, w, b)
+        acc0 = score_term0(dot, w, b).sum(1)
+        return score_outer(acc0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dscore):
+        q, k, dot, w, b = ctx.saved_tensors
+        acc0 = score_term0(dot, w, b).sum(1)
+        up0 = passed(dscore, score_outer_grad(acc0))[:, None].expand_as(dot)
+        ddot, dw, db = (passed(up0, slope) for slope in score_term0_grad(dot, w, b))
+        # 0 * inf is NaN: what is not finite passes no gradient either.
+        q, k = (torch.where(x.isfinite(), x, 0.0) for x in (q, k))
+        dq, dk = torch.einsum("bjts,bsd->bjtd", ddot, k), torch.einsum("bjts,bjtd->bsd", ddot, q)
+        return dq, dk, dw.sum(-1, keepdim=True), db.sum((0, 2, 3), keepdim=True)
+
+
+def scores(q, k, w, b):
+    """Scores [batch, queries, keys] of a chunk of queries."""
+    return Scores.apply(wide(q), wide(k), wide(w)[..., None], wide(b)[None, :, None, None])
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -171,10 +198,9 @@ def attend(query, key, value, sees, t, iq, ik, iw, ib):
     dot = torch.einsum("bgrtd,bgsd->bgrts", grouped, wide(key))
     shape = dot.shape
     # A key whose score is not finite has no logit, and is not seen.
-    with torch.no_grad():
-        live = scores(iq, ik, iw, ib).isfinite()
-    sees = sees & live
-    score = scores(iq, ik, iw, ib, live)[:, None, None]
+    score = scores(iq, ik, iw, ib)
+    sees = sees & score.isfinite()
+    score = score[:, None, None]
     logits = Logit.apply(dot, score.expand(shape))
     logits = logits.masked_fill(~sees[:, None, None], float("-inf"))
     best = logits.detach().amax(-1, keepdim=True)

@@ -83,13 +83,9 @@ def score_outer(acc0):
 
 
 # [nsa_select.gsa:8] score[t, s] = sum(j) q[t, j] . k[s]
-def scores(q, k, live=None):
-    """Scores [batch, queries, keys] of a chunk of queries; where not ``live``, any finite value without gradient."""
+def scores(q, k):
+    """Scores [batch, queries, keys] of a chunk of queries."""
     dot = torch.einsum("bjtd,bsd->bjts", wide(q), wide(k))
-    if live is not None:
-        # 0 * NaN is NaN: the way back, also of a score that an infinity makes, leads through finite numbers.
-        finite = torch.einsum("bjtd,bsd->bjts", *(torch.where(x.isfinite(), wide(x), 0.0) for x in (q, k)))
-        dot = torch.where(live[:, None], finite + (dot - finite).detach(), 0.0)
     acc0 = score_term0(dot).sum(1)
     return score_outer(acc0)
 

@@ -91,6 +91,11 @@ def clamp(x, low, high):
     return torch.where(x < low, low, torch.where(x > high, high, x))
 
 
+def passed(cotangent, partial):
+    """``cotangent * partial``, 0 where the cotangent is."""
+    return torch.where(cotangent == 0, 0.0, cotangent * partial)
+
+
 # [packed.gsa:5] gate output = sigmoid(linear(x) + 0.5)  per head
 def output_gate(z0):
     return torch.sigmoid(z0 + 0.5)
@@ -102,8 +107,21 @@ def score_term0(dot, w, b):
 
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+def score_term0_grad(dot, w, b):
+    x0 = torch.sigmoid(w)
+    x1 = torch.sigmoid(dot * 0.125 + b)
+    x2 = x1 * (1.0 - x1)
+    return x0 * (x2 * 0.125), x1 * (x0 * (1.0 - x0)), x0 * x2
+
+
+# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 def score_outer(acc0):
     return acc0
+
+
+# [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+def score_outer_grad(acc0):
+    return 1.0
 
 
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -124,18 +142,32 @@ def visible(t, length, spans):
 
 
 # [packed.gsa:11] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
-def scores(q, k, w, b, live=None):
-    """Scores [batch, queries, keys] of a chunk of queries; where not ``live``, any finite value without gradient."""
-    dot = torch.einsum("bjtd,bsd->bjts", wide(q), wide(k))
-    w = wide(w)[..., None]
-    if live is not None:
-        # 0 * NaN is NaN: the way back, also of a score that an infinity makes, leads through finite numbers.
-        finite = torch.einsum("bjtd,bsd->bjts", *(torch.where(x.isfinite(), wide(x), 0.0) for x in (q, k)))
-        dot = torch.where(live[:, None], finite + (dot - finite).detach(), 0.0)
-        w = torch.where(live[:, None], w, 0.0)
-    b = wide(b)[None, :, None, None]
-    acc0 = score_term0(dot, w, b).sum(1)
-    return score_outer(acc0)
+class Scores(torch.autograd.Function):
+    """Scores of tensors that broadcast; where no gradient arrives none is passed on, however steep the scores are."""
+
+    @staticmethod
+    def forward(ctx, q, k, w, b):
+        dot = torch.einsum("bjtd,bsd->bjts", q, k)
+        ctx.save_for_backward(q, k, dot, w, b)
+        acc0 = score_term0(dot, w, b).sum(1)
+        return score_outer(acc0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dscore):
+        q, k, dot, w, b = ctx.saved_tensors
+        acc0 = score_term0(dot, w, b).sum(1)
+        up0 = passed(dscore, score_outer_grad(acc0))[:, None].expand_as(dot)
+        ddot, dw, db = (passed(up0, slope) for slope in score_term0_grad(dot, w, b))
+        # 0 * inf is NaN: what is not finite passes no gradient either.
+        q, k = (torch.where(x.isfinite(), x, 0.0) for x in (q, k))
+        dq, dk = torch.einsum("bjts,bsd->bjtd", ddot, k), torch.einsum("bjts,bjtd->bsd", ddot, q)
+        return dq, dk, dw.sum(-1, keepdim=True), db.sum((0, 2, 3), keepdim=True)
+
+
+def scores(q, k, w, b):
+    """Scores [batch, queries, keys] of a chunk of queries."""
+    return Scores.apply(wide(q), wide(k), wide(w)[..., None], wide(b)[None, :, None, None])
 
 
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -207,9 +239,8 @@ def divergence(query, key, value, sees, iq, ik, iw, ib):
     """KL [batch, queries] of the head-averaged attention against the softmax of the scores, on the keys seen."""
     with torch.no_grad():
         target = attend(query, key, value, sees)[2].mean(1)
-        live = scores(iq, ik, iw, ib).isfinite()
-    score = scores(iq, ik, iw, ib, live)
-    score = torch.where(live, score, 0.0) / TEMPERATURE
+    score = scores(iq, ik, iw, ib)
+    score = torch.where(score.isfinite(), score, 0.0) / TEMPERATURE
     log_p = score.masked_fill(~sees, float("-inf")).log_softmax(-1)
     positive = sees & (target > 0)
     ratio = torch.where(positive, target, 1.0).log() - torch.where(positive, log_p, 0.0)

@@ -815,16 +815,16 @@ def attend_bwd_key_kernel(
 
 # [packed.gsa:16] train indexer with kl
 @triton.jit
-def head_grad(up0, q, w, b, ik, live):
+def head_grad(up0, q, w, b, ik):
     """Through one index head: gradients of its keys, queries, weights, bias from those of its term, ``up``."""
     dot = tl.dot(q, ik, input_precision=PRECISION)
-    # A score that is not finite has no gradient, and 0 * NaN must not make one.
+    # Where no gradient arrives none is passed on: 0 * inf and 0 * NaN, of operands or slopes, must not make one.
     q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)
     ik = tl.where(tl.abs(ik.to(tl.float32)) < float("inf"), ik, 0.0)
     ddot0, dw0, db0 = score_term0_grad(dot, w, b)
-    ddot = tl.where(live, up0 * ddot0, 0.0)
-    dw = tl.where(live, up0 * dw0, 0.0)
-    db = tl.where(live, up0 * db0, 0.0)
+    ddot = tl.where(up0 != 0.0, up0 * ddot0, 0.0)
+    dw = tl.where(up0 != 0.0, up0 * dw0, 0.0)
+    db = tl.where(up0 != 0.0, up0 * db0, 0.0)
     ddot = ddot.to(ik.dtype)
     dik = tl.dot(tl.trans(ddot), q, input_precision=PRECISION)
     diq = tl.dot(ddot, tl.trans(ik), input_precision=PRECISION)
@@ -946,27 +946,26 @@ def indexer_loss_kernel(
         log_p = tl.where(finite, score, 0.0) * (1.0 / TEMPERATURE) - log_norm[:, None]
         positive = sees & (target > 0.0)
         loss += tl.sum(tl.where(positive, target * (tl.log(tl.where(positive, target, 1.0)) - log_p), 0.0), 1)
-        live = sees & finite
-        dscore = tl.where(live, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
+        dscore = tl.where(sees & finite, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
         up0 = score_outer_grad(acc0)
         up0 = up0 * dscore
         dik = tl.zeros((BACKWARD_KEYS, INDEX_PAD), tl.float32)
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q0, w0, b0, ik, live)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q0, w0, b0, ik)
         dik += dik_j
         diq0 += diq_j
         diw0 += diw_j
         dib0 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q1, w1, b1, ik, live)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q1, w1, b1, ik)
         dik += dik_j
         diq1 += diq_j
         diw1 += diw_j
         dib1 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q2, w2, b2, ik, live)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q2, w2, b2, ik)
         dik += dik_j
         diq2 += diq_j
         diw2 += diw_j
         dib2 += dib_j
-        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q3, w3, b3, ik, live)
+        dik_j, diq_j, diw_j, dib_j = head_grad(up0, q3, w3, b3, ik)
         dik += dik_j
         diq3 += diq_j
         diw3 += diw_j

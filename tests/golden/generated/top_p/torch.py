@@ -70,14 +70,30 @@ def clamp(x, low, high):
     return torch.where(x < low, low, torch.where(x > high, high, x))
 
 
+def passed(cotangent, partial):
+    """``cotangent * partial``, 0 where the cotangent is."""
+    return torch.where(cotangent == 0, 0.0, cotangent * partial)
+
+
 # [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
 def score_term0(dot, w):
     return w * torch.relu(dot * 0.125)
 
 
 # [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
+def score_term0_grad(dot, w):
+    x0 = dot * 0.125
+    return w * (torch.where(x0 > 0.0, 1.0, dot.new_tensor(0.0)) * 0.125), torch.relu(x0)
+
+
+# [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
 def score_outer(acc0):
     return acc0
+
+
+# [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
+def score_outer_grad(acc0):
+    return 1.0
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -86,17 +102,32 @@ def budget(row_top_p_0_9):
 
 
 # [top_p.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s] / sqrt(dim))
-def scores(q, k, w, live=None):
-    """Scores [batch, queries, keys] of a chunk of queries; where not ``live``, any finite value without gradient."""
-    dot = torch.einsum("bjtd,bsd->bjts", wide(q), wide(k))
-    w = wide(w)[..., None]
-    if live is not None:
-        # 0 * NaN is NaN: the way back, also of a score that an infinity makes, leads through finite numbers.
-        finite = torch.einsum("bjtd,bsd->bjts", *(torch.where(x.isfinite(), wide(x), 0.0) for x in (q, k)))
-        dot = torch.where(live[:, None], finite + (dot - finite).detach(), 0.0)
-        w = torch.where(live[:, None], w, 0.0)
-    acc0 = score_term0(dot, w).sum(1)
-    return score_outer(acc0)
+class Scores(torch.autograd.Function):
+    """Scores of tensors that broadcast; where no gradient arrives none is passed on, however steep the scores are."""
+
+    @staticmethod
+    def forward(ctx, q, k, w):
+        dot = torch.einsum("bjtd,bsd->bjts", q, k)
+        ctx.save_for_backward(q, k, dot, w)
+        acc0 = score_term0(dot, w).sum(1)
+        return score_outer(acc0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dscore):
+        q, k, dot, w = ctx.saved_tensors
+        acc0 = score_term0(dot, w).sum(1)
+        up0 = passed(dscore, score_outer_grad(acc0))[:, None].expand_as(dot)
+        ddot, dw = (passed(up0, slope) for slope in score_term0_grad(dot, w))
+        # 0 * inf is NaN: what is not finite passes no gradient either.
+        q, k = (torch.where(x.isfinite(), x, 0.0) for x in (q, k))
+        dq, dk = torch.einsum("bjts,bsd->bjtd", ddot, k), torch.einsum("bjts,bjtd->bsd", ddot, q)
+        return dq, dk, dw.sum(-1, keepdim=True)
+
+
+def scores(q, k, w):
+    """Scores [batch, queries, keys] of a chunk of queries."""
+    return Scores.apply(wide(q), wide(k), wide(w)[..., None])
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -169,9 +200,8 @@ def divergence(query, key, value, sees, iq, ik, iw):
     """KL [batch, queries] of the head-averaged attention against the softmax of the scores, on the keys seen."""
     with torch.no_grad():
         target = attend(query, key, value, sees)[2].mean(1)
-        live = scores(iq, ik, iw).isfinite()
-    score = scores(iq, ik, iw, live)
-    score = torch.where(live, score, 0.0) / TEMPERATURE
+    score = scores(iq, ik, iw)
+    score = torch.where(score.isfinite(), score, 0.0) / TEMPERATURE
     log_p = score.masked_fill(~sees, float("-inf")).log_softmax(-1)
     positive = sees & (target > 0)
     ratio = torch.where(positive, target, 1.0).log() - torch.where(positive, log_p, 0.0)
