@@ -191,6 +191,14 @@ SUBJECTS = (
         kv_heads=1,
     ),
     subject(
+        "saturated",
+        """causal
+  indexer { heads 2  dim 16  keys shared  score[t, s] = tanh(mean(j) w[t, j] / (1 + exp(-(q[t, j] . k[s])))) }
+  select top 6 tokens  always first 1  train indexer with kl""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
         "wide",
         """full documents
   indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
