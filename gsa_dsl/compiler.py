@@ -142,13 +142,12 @@ class CompiledAttention:
 
     def _default_config(self, dtype: torch.dtype = torch.bfloat16) -> KernelConfig:
         """The planner's; four-byte operands get smaller tiles."""
-        from gsa_dsl.ir.plan import HeadShape
+        from gsa_dsl.ir.plan import Grain, HeadShape
         from gsa_dsl.passes.schedule import default_config
 
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
-        queries = self.meta.get("grain", {}).get("queries", 1)
-        listed = self.meta["index"] is not None
-        return default_config(shape, listed=listed, queries=queries, itemsize=max(dtype.itemsize, 2))
+        grain = None if self.meta["index"] is None else Grain(**self.meta.get("grain", {}))
+        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2))
 
     def tuned(
         self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None

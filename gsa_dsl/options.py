@@ -36,6 +36,12 @@ class KernelConfig:
     attention kernels; ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program
     walks; ``scan_keys``, ``list_keys``: scores per step of the selection; ``sample``: scores whose order brackets a
     row's threshold; ``workspace_mib``: memory for a chunk of scores.
+
+    ``backward_rows``: queries times heads that meet a block of keys at a time, for the gradients of these.
+    ``kv_outer``: where blocks are chosen, the tiles of queries that a program of a block's gradients walks at most; 0:
+    a tile of queries adds the gradients of its keys atomically, as for tokens. ``gather``: where tokens are chosen, a
+    tile whose union holds more than this percentage of what its queries chose, added up, is attended to a query at a
+    time, ``gather_keys`` keys a step; 0 always, 100 never.
     """
 
     tile: int = 8
@@ -48,10 +54,17 @@ class KernelConfig:
     list_keys: int = 1024
     sample: int = 2048
     workspace_mib: int = 256
+    backward_rows: int = 64
+    kv_outer: int = 64
+    gather: int = 100
+    gather_keys: int = 32
     attend: Launch = Launch(4, 2)
+    gathered: Launch = Launch(1, 3)
     backward: Launch = Launch(8, 2)
+    by_key: Launch = Launch(4, 2)
     score: Launch = Launch(4, 3)
     threshold: Launch = Launch(4, 1)
+    narrow: Launch = Launch(1, 1)
     lists: Launch = Launch(4, 1)
     guess: Launch = Launch(4, 1)
     keep: Launch = Launch(2, 2)
@@ -60,13 +73,17 @@ class KernelConfig:
 
     def __post_init__(self) -> None:
         tiles = ("tile", "block_keys", "backward_keys", "score_rows", "score_keys", "strip")
-        for name in (*tiles, "scan_keys", "list_keys", "sample"):
+        for name in (*tiles, "scan_keys", "list_keys", "sample", "backward_rows", "kv_outer", "gather_keys"):
             value = getattr(self, name)
+            if name == "kv_outer" and value == 0:
+                continue
             if not isinstance(value, int) or value < 1 or value & (value - 1):
                 raise ValueError(f"config.{name} must be a power of two, got {value!r}")
         if self.sample < 4:
             raise ValueError(f"config.sample must be at least 4, got {self.sample}")
         if self.tile > 32:
             raise ValueError(f"config.tile must be at most 32 (a mask word holds 32 queries), got {self.tile}")
+        if not 0 <= self.gather <= 100:
+            raise ValueError(f"config.gather must be a percentage, 0 to 100, got {self.gather!r}")
         if self.workspace_mib < 1:
             raise ValueError(f"config.workspace_mib must be at least 1, got {self.workspace_mib!r}")

@@ -8,10 +8,17 @@ STAGES: dict[str, tuple[str, ...]] = {
     "gates": tuple(
         f"{target}_gate_{way}_kernel" for target in ("query", "key", "value", "output") for way in ("fwd", "bwd")
     ),
-    "scores": ("score_kernel", "survey_kernel", "mark_kernel"),
-    "thresholds": ("threshold_kernel", "guess_kernel", "keep_kernel", "settle_kernel", "redo_kernel"),
+    "scores": ("pool_kernel", "score_kernel", "survey_kernel", "mark_kernel"),
+    "thresholds": (
+        "threshold_kernel",
+        "narrow_threshold_kernel",
+        "guess_kernel",
+        "keep_kernel",
+        "settle_kernel",
+        "redo_kernel",
+    ),
     "lists": ("list_kernel", "collect_kernel"),
-    "attention": ("attend_fwd_kernel",),
+    "attention": ("attend_fwd_kernel", "part_kernel", "gather_fwd_kernel"),
     "backward, prepared": ("attend_bwd_prepare_kernel",),
     "dq": ("attend_bwd_query_kernel",),
     "dk, dv": ("attend_bwd_key_kernel",),

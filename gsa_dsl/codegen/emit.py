@@ -88,7 +88,18 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "marked": max(2 * plan.config.sample, 32),
         "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
+        "outer": kv_outer(plan),
+        "key_tile": _key_tile(plan),
+        # Delta as the log-sum-exp lies, for those that read it beside the backward's tiles.
+        "keeps_delta": plan.soft or plan.sink_origin is not None,
+        "gathers": gathers(plan),
+        "gather_rows": max(16, next_power_of_two(plan.shape.group)),  # the fewest of a matrix instruction
+        "own_most": _own_most(plan),
         "runs": plan.grain.queries > 1,
+        "pools": pools(plan),
+        "pool_keys": next_power_of_two(plan.grain.block),
+        # All queries of a tile share a choice.
+        "alike": plan.grain.queries % plan.config.tile == 0 and plan.grain.queries > 1 and not plan.documents,
         # The row of choices, the column of a query, and the number of columns, as the kernels call them.
         "choice": "choice" if plan.grain.per_kv_head else "batch",
         "choices": "choices" if plan.grain.per_kv_head else "batch",
@@ -142,6 +153,38 @@ def surveys(plan: Plan) -> bool:
     return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 
 
+def kv_outer(plan: Plan) -> bool:
+    """Whether a program takes the gradients of a block's keys, over the queries that chose it: steps within a block."""
+    return plan.config.kv_outer > 0 and plan.grain.block >= max(plan.config.backward_keys, 2)
+
+
+def pools(plan: Plan) -> bool:
+    """Whether a kernel pools the keys: the attention's own, through which no gradient flows."""
+    return plan.grain.pool is not None and plan.grain.own_keys
+
+
+def _key_tile(plan: Plan) -> int:
+    """Queries that meet a block of keys together in its gradients: part of a tile, but where all of it reads scores."""
+    config, group = plan.config, next_power_of_two(plan.shape.group)
+    if plan.soft:
+        return config.tile
+    return min(config.tile, max(config.backward_rows // group, 16 // group, 1))
+
+
+def gathers(plan: Plan) -> bool:
+    """Whether queries that share little with their neighbours are attended to one at a time: each chooses tokens."""
+    config, grain = plan.config, plan.grain
+    return plan.listed and config.gather < 100 and grain.block == 1 and grain.queries == 1 and not plan.soft
+
+
+def _own_most(plan: Plan) -> int:
+    """The most keys that one query chooses, in whole steps of the gather."""
+    if plan.budget is None:
+        return 0
+    most = plan.budget.most + plan.first + plan.last * (1 if plan.causal else 2)
+    return -(-most // plan.config.gather_keys) * plan.config.gather_keys
+
+
 def _columns(plan: Plan) -> dict[str, object]:
     """How blocks meet tiles: entries a list is padded by, and where token scores make them, blocks of a score tile."""
     config, block = plan.config, plan.grain.block
@@ -161,7 +204,7 @@ def _extras(plan: Plan, uses: dict[str, bool]) -> dict[str, object]:
     index = ["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])] if plan.soft else []
     sink = ["sink"] if plan.sink_origin is not None else []
     has_bias = plan.logit is not None and plan.logit.bias is not None
-    atomic = ["key and value"] if plan.listed else []
+    atomic = ["key and value"] if plan.listed and not kv_outer(plan) else []
     atomic += ["the bias table"] if has_bias else []
     atomic += ["the indexer"] if plan.soft else []
 
@@ -175,7 +218,7 @@ def _extras(plan: Plan, uses: dict[str, bool]) -> dict[str, object]:
         "saved": arguments([*sink, *(["table", "place"] if has_bias else []), *index]),
         "extras": [*sink, *(["bias"] if has_bias else [])],
         "atomic": " and ".join(atomic),
-        "always_atomic": len(atomic) > plan.listed,
+        "always_atomic": has_bias or plan.soft,
     }
 
 
@@ -198,12 +241,18 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         "attend_fwd_kernel": config.attend,
         "attend_bwd_prepare_kernel": PREPARE_LAUNCH,
         "attend_bwd_query_kernel": config.backward,
-        "attend_bwd_key_kernel": config.backward,
+        "attend_bwd_key_kernel": config.by_key,
     }
     for gate in plan.input_gates:
         chosen |= {f"{gate.target}_gate_{way}_kernel": GATE_LAUNCH for way in ("fwd", "bwd")}
     if plan.listed:
         chosen |= {"score_kernel": config.score, "threshold_kernel": config.threshold, "list_kernel": config.lists}
+        if pools(plan):
+            chosen |= {"pool_kernel": GATE_LAUNCH}
+        if plan.grain.block > 1:
+            chosen |= {"narrow_threshold_kernel": config.narrow}
+        if gathers(plan):
+            chosen |= {"part_kernel": config.lists, "gather_fwd_kernel": config.gathered}
         if surveys(plan):
             chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
             chosen |= {"keep_kernel": config.keep}

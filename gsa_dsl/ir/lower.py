@@ -61,7 +61,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         origin=origin,
         documents_origin=_clause_origin(spec, ast.Documents),
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
-        config=config or default_config(shape, listed=score is not None, queries=grain.queries),
+        config=config or default_config(shape, grain if score is not None else None),
     )
 
 

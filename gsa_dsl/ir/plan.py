@@ -225,6 +225,11 @@ class Plan:
         return self.score is not None
 
     @property
+    def chosen(self) -> Grain | None:
+        """How fine the choice is; None where nothing is chosen."""
+        return self.grain if self.listed else None
+
+    @property
     def trains(self) -> bool:
         """Whether a gradient reaches the indexer, by its loss or through the logits."""
         return self.temperature is not None or self.soft

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 from gsa_dsl.options import KernelConfig, Launch
 
 if TYPE_CHECKING:
-    from gsa_dsl.ir.plan import HeadShape
+    from gsa_dsl.ir.plan import Grain, HeadShape
 
 ROWS = 128
 """Rows of a query tile (queries x query heads per kv head): two wgmma tiles, what fits in registers at dim 128."""
+
+
+UNLIKE = {128: 40, 64: 66}
+"""``KernelConfig.gather`` by the rows of a tile: what a key costs one query, in percent of what it costs a tile, on an
+H100 at 64 heads to 4 and 32 to 8. Narrower tiles cost no more than a query does.
+"""
 
 
 def next_power_of_two(value: int) -> int:
@@ -27,28 +33,36 @@ def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
     return next_power_of_two(shape.group) * dim <= (4096 if listed else 8192)
 
 
-def default_config(shape: HeadShape, *, listed: bool, queries: int = 1, itemsize: int = 2) -> KernelConfig:
+def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
-    ``queries`` is how many neighbours share a choice: where all of a tile do, it may hold 32. ``itemsize`` is the
-    operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the backward's query, output
-    gradient, key and value tiles at once.
+    ``grain`` is how fine a choice is, None where nothing is chosen: where all queries of a tile share one, it may hold
+    32. ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the
+    backward's query, output gradient, key and value tiles at once.
     """
+    base = KernelConfig()
     group = next_power_of_two(shape.group)
     dim = max(16, next_power_of_two(max(shape.head_dim, shape.value_dim)))
     narrow = (dim > 128) + (itemsize > 2)
     # Float32 products are split in three on their way, so wide heads need half the rows once more.
     halvings = (dim > 128) + (itemsize > 2) + (itemsize > 2 and dim > 64)
-    most = 16 if listed and queries % 32 else 32
+    most = 16 if grain is not None and grain.queries % 32 else 32
     tile = max(1, min(most, (ROWS >> halvings) // group))
     tile = max(tile, 16 // group)
     rows = tile * group
     keys = max(16, 64 >> narrow)
+    tokens = grain is None or grain.block == 1
     return KernelConfig(
         tile=tile,
         block_keys=keys,
         backward_keys=keys,
-        # As many scores a step of the lists at every tile: more do not fit in registers.
-        list_keys=min(1024, 8192 // tile),
+        # As many scores a step of the lists at every tile: more do not fit in registers. Rows of blocks are short.
+        list_keys=min(1024, 8192 // tile) if tokens else 256,
+        lists=base.lists if tokens else Launch(2, 1),
+        # Pooled keys are float32, of which shared memory holds but one step's.
+        score=base.score if grain is None or grain.pool is None else Launch(4, 1),
         backward=Launch(8 if rows >= 128 else 4, 2 if narrow < 2 else 1),
+        backward_rows=32,
+        by_key=Launch(4, 3 - narrow),
+        gather=UNLIKE.get(rows, 100) if grain is not None and tile > 1 else 100,
     )

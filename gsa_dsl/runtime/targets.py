@@ -32,13 +32,14 @@ REGISTER_LIMIT = {"gfx942": 512}
 
 # Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
 _INT32 = (
-    *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "ties_ptr", "budget_ptr"),
-    *("start_ptr", "stop_ptr", "place_ptr"),
+    *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "last_ptr", "budget_ptr"),
+    *("start_ptr", "stop_ptr", "place_ptr", "chooser_ptr", "share_ptr", "total_ptr", "own_ptr", "own_count_ptr"),
     *("sample_ptr", "found_ptr", "near_ptr", "missed_ptr", "bits_ptr"),
 )
 _FLOAT32 = (
-    *("lse_ptr", "delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
-    *("table_ptr", "dbias_ptr", "pivot_ptr", "moment_ptr", "kept_ptr", "low_ptr", "high_ptr"),
+    *("lse_ptr", "delta_ptr", "row_lse_ptr", "row_delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr"),
+    *("diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
+    *("table_ptr", "dbias_ptr", "pooled_ptr", "pivot_ptr", "moment_ptr", "kept_ptr", "low_ptr", "high_ptr"),
 )
 _STATE = ("state_ptr", "state_in_ptr")
 _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}
@@ -112,7 +113,14 @@ def _compile(
     constants: dict[tuple[int, ...], object] = {}
     attributes: dict[tuple[int, ...], list[list[object]]] = {}
     for position, param in enumerate(kernel.params):
-        unused_list = not variant.get("LISTED", True) and param.name in ("pos_ptr", "word_ptr", "count_ptr")
+        unused_list = not variant.get("LISTED", True) and param.name in (
+            "pos_ptr",
+            "word_ptr",
+            "count_ptr",
+            "total_ptr",
+            "chooser_ptr",
+            "share_ptr",
+        )
         if param.is_constexpr or unused_list:
             signature[param.name] = "constexpr"
             constants[(position,)] = variant.get(param.name)

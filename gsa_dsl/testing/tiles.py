@@ -15,6 +15,7 @@ def small_tiles(heads: int, kv_heads: int) -> KernelConfig:
 
     Score tiles are taller than wide, lower than a scan is long, and come in strips of several; a row of 32 keys is
     long enough for a sampled bracket; blocks of keys, scans and lists end within lengths that are quick to interpret.
+    Some tiles' queries share enough to be attended to together, and some do not.
     """
     group = heads // kv_heads
     tile = max(8, 16 // (1 << (group - 1).bit_length()))
@@ -28,4 +29,8 @@ def small_tiles(heads: int, kv_heads: int) -> KernelConfig:
         scan_keys=32,
         list_keys=16,
         sample=8,
+        backward_rows=16,
+        kv_outer=2,
+        gather=60,
+        gather_keys=16,
     )

@@ -89,8 +89,9 @@ GROUPS = (
 )
 RARE = {
     "backward": ("attend_bwd_index_kernel",),
-    "score": ("survey_kernel", "mark_kernel", "keep_kernel"),
-    "threshold": ("guess_kernel", "settle_kernel", "redo_kernel"),
+    "attend": ("part_kernel", "gather_fwd_kernel"),
+    "score": ("pool_kernel", "survey_kernel", "mark_kernel", "keep_kernel"),
+    "threshold": ("narrow_threshold_kernel", "guess_kernel", "settle_kernel", "redo_kernel"),
     "list": ("collect_kernel",),
 }
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""

@@ -23,7 +23,7 @@ def contexts() -> list[tuple[str, dict[str, Any]]]:
     """Each module template with what the compiler gives it, for every example."""
     made: list[tuple[str, dict[str, Any]]] = []
     plans = [plan_of_example(name) for name in EXAMPLES]
-    for plan in (*plans, plan_of_example("gsa", (4, 2, 16, 40))):
+    for plan in (*plans, plan_of_example("gsa", (4, 2, 16, 40)), plan_of_example("gsa", (64, 4, 128))):
         given = emit._context(plan, hooks(plan))
         made.append(("module.py.jinja", {**given, "library": []}))
         made.append(("eager.py.jinja", {**given, "hooks": hooks(plan, TORCH)}))

@@ -11,7 +11,7 @@ import torch
 
 from gsa_dsl.compiler import generate
 from gsa_dsl.diagnostics.span import Source
-from gsa_dsl.ir.plan import HeadShape
+from gsa_dsl.ir.plan import Grain, HeadShape
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.passes.schedule import default_config, float32_fits
 from gsa_dsl.runtime.loader import load_module, write_atomically
@@ -122,7 +122,7 @@ WIDE = [
 def test_default_tiles_fit_wide_groups_and_heads(
     shape: tuple[int, ...], target: str, itemsize: int | None, tmp_path: Path
 ) -> None:
-    config = None if itemsize is None else default_config(HeadShape(*shape), listed=False, itemsize=itemsize)
+    config = None if itemsize is None else default_config(HeadShape(*shape), None, itemsize)
     path = tmp_path / "dense.py"
     write_atomically(path, generate(example("dense"), {}, shape, config, "triton"))
     found = list(compile_for(load_module(path), target, "bf16" if itemsize is None else "fp32"))
@@ -143,7 +143,7 @@ def test_scores_of_pooled_keys_fit(shape: tuple[int, int, int], tmp_path: Path) 
 @pytest.mark.parametrize(("name", "shape"), [("gsa", (64, 1, 128)), ("dense", (64, 1, 256))], ids=str)
 def test_float32_is_refused_where_it_would_not_fit(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     listed = name == "gsa"
-    config = default_config(HeadShape(*shape), listed=listed, itemsize=4)
+    config = default_config(HeadShape(*shape), Grain() if listed else None, itemsize=4)
     path = tmp_path / f"{name}.py"
     write_atomically(path, generate(example(name), PARAMS[name], shape, config, "triton"))
     module = load_module(path)

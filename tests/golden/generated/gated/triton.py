@@ -30,7 +30,7 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -45,6 +45,8 @@ TILE = tl.constexpr(32)  # neighbouring queries handled together
 ROWS = tl.constexpr(64)  # TILE queries x GROUP_PAD heads: the rows of a matrix instruction
 BLOCK_KEYS = tl.constexpr(64)
 BACKWARD_KEYS = tl.constexpr(64)
+KEY_TILE = tl.constexpr(16)  # queries that meet a block of keys together, for the gradients of these
+KEY_ROWS = tl.constexpr(32)
 SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -136,6 +138,7 @@ def attend_fwd_kernel(
 
     sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
     early, whole = whole_steps(tile, sinks, window, length, BLOCK_KEYS)
+
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
@@ -180,11 +183,14 @@ def attend_fwd_kernel(
 # [gated.gsa:4] gate output = sigmoid(linear(x))  per element
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_prepare_kernel(
-    raw_ptr, dout_ptr, delta_ptr, draw_ptr, z0_ptr, dz0_ptr,
+    raw_ptr, dout_ptr, lse_ptr, row_lse_ptr, row_delta_ptr, draw_ptr, z0_ptr, dz0_ptr,
     stride_ob, stride_oh, stride_ol, stride_db, stride_dh, stride_dl, stride_z0b, stride_z0h, stride_z0l,
     length,
 ):  # fmt: skip
-    """delta = sum over d of (d loss / d attention output) * output, and the gradients of the output gate."""
+    """delta = sum over d of (d loss / d attention output) * output, and the gradients of the output gate.
+
+    Delta and the log-sum-exp, in base 2, are written in the order in which tiles read their rows.
+    """
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
@@ -207,13 +213,20 @@ def attend_bwd_prepare_kernel(
     draw = draw * factor
     tl.store(draw_ptr + o_off, draw.to(draw_ptr.dtype.element_ty), mask=inside)
     draw = draw.to(draw_ptr.dtype.element_ty).to(tl.float32)
-    tl.store(delta_ptr + (batch * HEADS + head) * length + t, tl.sum(draw * raw, 1), mask=row_ok)
+    delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)
+    off = (batch * HEADS + head) * length + t
+    lse = tl.load(lse_ptr + off, mask=row_ok, other=float("inf")) * LOG2E
+    # Whatever a row without any key is compared with, its weights are 0.
+    lse = tl.where(lse == float("-inf"), float("inf"), lse)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    tl.store(row_lse_ptr + place, lse)
+    tl.store(row_delta_ptr + place, delta)
 
 
 # [gated.gsa:2] attention gated {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_query_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_ob, stride_oh, stride_ol,
     length,
@@ -235,9 +248,9 @@ def attend_bwd_query_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
     do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-    row_off = (batch * HEADS + head) * length + t
-    lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-    delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    lse = tl.load(row_lse_ptr + place)
+    delta = tl.load(row_delta_ptr + place)
 
     sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
     early, whole = whole_steps(tile, sinks, window, length, BACKWARD_KEYS)
@@ -274,7 +287,7 @@ def attend_bwd_query_kernel(
 # [gated.gsa:2] attention gated {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_key_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dk_ptr, dv_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl,
     length,
@@ -290,53 +303,55 @@ def attend_bwd_key_kernel(
     v_off = batch * stride_vb + kv * stride_vh + s[:, None].to(tl.int64) * stride_vl + d[None, :]
     k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
     v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-    row = tl.arange(0, ROWS)
+    row = tl.arange(0, KEY_ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
+    rows = tl.program_id(1).to(tl.int64) * (tl.cdiv(length, TILE) * ROWS) + row
+    row_lse_ptr += rows
+    row_delta_ptr += rows
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
-    begin = block * BACKWARD_KEYS // TILE
-    end = tl.cdiv(length, TILE)
-    early = tl.cdiv(block * BACKWARD_KEYS + BACKWARD_KEYS - 1, TILE)
-    late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE
+    begin = block * BACKWARD_KEYS // KEY_TILE
+    end = tl.cdiv(length, KEY_TILE)
+    early = tl.cdiv(block * BACKWARD_KEYS + BACKWARD_KEYS - 1, KEY_TILE)
+    late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE
     early = tl.minimum(tl.maximum(early, begin), end)
     whole = tl.maximum(tl.minimum(late, end) - early, 0)
     # Tiles whose queries all see every key here need no mask.
     for i in range(0, whole):
-        t = (early + i) * TILE + r
+        tile = early + i
+        t = tile * KEY_TILE + r
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off)
         do = tl.load(do_ptr + d_off)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off) * LOG2E
-        delta = tl.load(delta_ptr + row_off)
-        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
-        p = tl.exp2(logits - lse[:, None])
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        logits = tl.dot(k, tl.trans(q), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.exp2(logits - lse[None, :])
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     for i in range(0, end - begin - whole):
         tile = begin + i
         tile += tl.where(tile >= early, whole, 0)
-        t = tile * TILE + r
+        t = tile * KEY_TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
         do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-        delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
-        sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
-        p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        sees = row_ok[None, :] & (s[:, None] <= t[None, :])
+        logits = tl.dot(k, tl.trans(q), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.where(sees, tl.exp2(logits - lse[None, :]), 0.0)
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -419,12 +434,13 @@ class Attend(torch.autograd.Function):
         batch, _, length, dim = query.shape
         tiles = triton.cdiv(length, TILE.value)
         dout = rows(dout)
-        delta = torch.empty_like(lse)
+        size = (2, batch * KV_HEADS.value * tiles * ROWS.value)
+        row_lse, row_delta = torch.empty(size, dtype=torch.float32, device=query.device)
         (z0,) = rest[:1]
         dzs = [torch.empty_like(z) for z in rest[:1]]
         draw = torch.empty_like(raw)
         attend_bwd_prepare_kernel[(tiles, batch * KV_HEADS.value)](
-            raw, dout, delta, draw, z0, *dzs,
+            raw, dout, lse, row_lse, row_delta, draw, z0, *dzs,
             *strides(raw, 3), *strides(dout, 3), *strides(z0, 3),
             length,
             **LAUNCH["attend_bwd_prepare_kernel"],
@@ -436,12 +452,12 @@ class Attend(torch.autograd.Function):
         dv = torch.empty((batch, KV_HEADS.value, length, dim), **grad)
         steps = (*strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(dout, 3))
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dq,
+            query, key, value, dout, row_lse, row_delta, dq,
             *steps, *strides(dq, 3), length,
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
         attend_bwd_key_kernel[(triton.cdiv(length, BACKWARD_KEYS.value), batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dk, dv, *steps, length,
+            query, key, value, dout, row_lse, row_delta, dk, dv, *steps, length,
             **launch("attend_bwd_key_kernel", query),
         )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype), *dzs

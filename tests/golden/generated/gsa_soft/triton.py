@@ -30,7 +30,7 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
     "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
@@ -56,6 +56,8 @@ TILE = tl.constexpr(16)  # neighbouring queries handled together
 ROWS = tl.constexpr(32)  # TILE queries x GROUP_PAD heads: the rows of a matrix instruction
 BLOCK_KEYS = tl.constexpr(64)
 BACKWARD_KEYS = tl.constexpr(64)
+KEY_TILE = tl.constexpr(16)  # queries that meet a block of keys together, for the gradients of these
+KEY_ROWS = tl.constexpr(32)
 SCALE = tl.constexpr(0.25)
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -223,34 +225,64 @@ def score_kernel(
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
-def nth_largest(rank, need):
-    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
-    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
-    high = tl.max(rank)
+def bisect(rank, need, low, high):
+    """Narrows low .. high, between which the need-th largest of ``rank`` lies, down to one rank, or to one that just
+    ``need`` of them reach.
+    """
     while low < high:
         middle = low + (high - low + 1) // 2
         count = tl.sum((rank >= middle).to(tl.int32))
         # Just as many as are needed: it is the least of them.
         high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
         low = tl.where(count >= need, middle, low)
+    return low
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    if rank.shape[0] >= 256:
+        # The largest of every eight: no fewer of all reach the need-th largest of these. It spares half of the steps.
+        best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)
+        if need <= tl.sum((best != 0).to(tl.int32)):
+            low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)
+    low = bisect(rank, need, low, high)
     return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
 
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
+def aligned(begin):
+    """The last place up to ``begin`` from which on ranks are loaded four at a time."""
+    return tl.multiple_of(begin // 16 * 16, 16)
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def ranks_at(rank_ptr, s, begin, end):
+    """The ranks at ``s`` that are within begin .. end, uint32, 0 for others. Rows are padded to whole eights."""
+    rank = tl.load(rank_ptr + s, mask=s // 8 < tl.cdiv(end, 8), other=0)
+    return tl.where((s >= begin) & (s < end), rank, 0).to(tl.uint32, bitcast=True)
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
-    """As ``radix_select``, for MOST ranks at most: as many as registers hold."""
-    s = begin + tl.arange(0, MOST)
-    rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+    """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
+    rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
     limit = nth_largest(rank, need)
-    return limit, need - tl.sum((rank > limit).to(tl.int32))
+    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
 
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
 def radix_select(rank_ptr, begin, end, need):
-    """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
+    """(the need-th largest rank of begin .. end, how many of that rank make up the need, how many have it)."""
     prefix = 0
+    tied = 0
     digits = tl.arange(0, 256)
     # Eight bits a pass: ``prefix`` grows into the rank looked for, ``need`` is what is still wanted of it.
     for shift in tl.static_range(24, -1, -8):
@@ -265,8 +297,25 @@ def radix_select(rank_ptr, begin, end, need):
         at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
         digit = tl.max(tl.where(at_least >= need, digits, 0))
         need -= tl.sum(tl.where(digits > digit, histogram, 0))
+        tied = tl.sum(tl.where(digits == digit, histogram, 0))
         prefix = (prefix << 8) | digit.to(tl.uint32)
-    return prefix, need
+    return prefix, need, tied
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def last_of(rank_ptr, begin, end, limit, ties):
+    """The position of the ties-th key of begin .. end whose rank is ``limit``."""
+    seen = 0
+    last = 0
+    for n0 in range(begin, end, SCAN_KEYS):
+        s = n0 + tl.arange(0, SCAN_KEYS)
+        rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+        tied = (rank == limit).to(tl.int32)
+        order = tl.cumsum(tied, 0) + seen
+        last = tl.maximum(last, tl.max(tl.where((tied == 1) & (order <= ties), s, 0)))
+        seen += tl.sum(tied)
+    return last
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -294,30 +343,30 @@ def bracket(rank_ptr, begin, end, k):
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
-def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
-    """The rank of a query's k_t-th best candidate, and how many keys of that rank it takes; stores its budget k_t."""
+def threshold(
+    rank_ptr, candidate_ptr, budget_ptr, batch, t, length, WIDE: tl.constexpr
+):  # fmt: skip
+    """The rank of a query's k_t-th best candidate, and the last key of that rank that it takes; stores its budget k_t."""
     # Forced keys take no part in the contest.
     begin = 0 * t
     end = t + 1 - LAST
     n = tl.arange(0, SCAN_KEYS)
     total = 0
-    for n0 in range(0, t + 1, SCAN_KEYS):
-        s = n0 + n
-        rank = tl.load(rank_ptr + s, mask=s <= t, other=0)
-        real = rank != 0
-        total += tl.sum((real & (s < end)).to(tl.int32))
+    for n0 in range(aligned(begin), end, SCAN_KEYS):
+        total += tl.sum((ranks_at(rank_ptr, n0 + n, begin, end) != 0).to(tl.int32))
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
 
     # Every candidate: any rank above 0.
     limit = tl.full((), 0, tl.uint32)
-    ties = 0 * k
+    last = 0 * k - 1
     if k == 0:
         # None: no rank is above the largest.
         limit = tl.full((), 0xFFFFFFFF, tl.uint32)
     elif k < total:
         need = k
-        if end - begin > CANDIDATES:
+        held_ptr, first, stop = rank_ptr, begin, end
+        if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
             above = 0
             inside = 0
@@ -333,45 +382,64 @@ def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
-                rank_ptr = candidate_ptr
-                begin = 0 * t
-                end = inside
+                held_ptr = candidate_ptr
+                first = 0 * t
+                stop = inside
                 need = k - above
-        # A quarter of a sample in registers, or all of one, or four.
-        if end - begin <= SAMPLE // 4:
-            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE // 4)
-        elif end - begin <= SAMPLE:
-            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
-        elif end - begin <= CANDIDATES:
-            limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
+        # As few registers as hold them.
+        held = stop - aligned(first)
+        if held <= SAMPLE // 4:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE // 4)
+        elif not WIDE and held <= SAMPLE // 2:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE // 2)
+        elif not WIDE or held <= SAMPLE:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE)
+        elif held <= CANDIDATES:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, CANDIDATES)
         else:
             # A sample that missed: look through the whole row.
-            limit, ties = radix_select(rank_ptr, begin, end, need)
-    return limit, ties
+            limit, ties, tied = radix_select(held_ptr, first, stop, need)
+        last = length + 0 * k
+        if tied > ties:
+            last = last_of(rank_ptr, begin, end, limit, ties)
+    return limit, last
+
+
+# [gsa_soft.gsa:10] select top k tokens
+@triton.jit
+def store_threshold(
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+    first_row, rows, length, width, WIDE: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    limit, last = threshold(
+        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr,
+        batch, t, length, WIDE,
+    )  # fmt: skip
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(last_ptr + out, last)
 
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr,
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    limit, ties = threshold(
-        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, batch, t, length
+    """Per query: its budget k_t, the rank of its k_t-th best candidate, and the last key of that rank that it takes."""
+    store_threshold(
+        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+        first_row, rows, length, width, True,
     )  # fmt: skip
-    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-    tl.store(ties_ptr + out, ties)
 
 
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
 def list_kernel(
-    rank_ptr, threshold_ptr, ties_ptr, pos_ptr, word_ptr, count_ptr,
+    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr,
     first_row, rows, length, width, first_slot, tiles, list_width,
 ):  # fmt: skip
     """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
@@ -381,25 +449,22 @@ def list_kernel(
     local = tile * TILE + r
     t = first_row + local
     row_ok = (local < rows) & (t < length)
-    rank_off = (batch * rows + local) * width
-    limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)
-    ties = tl.load(ties_ptr + batch * rows + local, mask=row_ok, other=0)
+    rank_ptr += ((batch * rows + local) * width)[:, None]
+    limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
+    last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    seen = tl.zeros((TILE,), tl.int32)
     filled = 0
     end = tl.minimum(first_row + tile * TILE + TILE, length)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
-        here = row_ok[:, None] & (s[None, :] <= t[:, None])
-        rank = tl.load(rank_ptr + rank_off[:, None] + s[None, :], mask=here, other=0).to(tl.uint32, bitcast=True)
-        contest = (rank != 0) & (s[None, :] <= t[:, None] - LAST)
-        tied = (contest & (rank == limit[:, None])).to(tl.int32)
-        order = tl.cumsum(tied, 1) + seen[:, None]
-        chosen = contest & ((rank > limit[:, None]) | ((tied == 1) & (order <= ties[:, None])))
-        chosen = chosen | (here & (s[None, :] > t[:, None] - LAST))
-        seen += tl.sum(tied, 1)
+        # What does not compete has no rank: nothing is marked, whatever the limit is.
+        rival = row_ok[:, None] & (s[None, :] <= t[:, None] - LAST)
+        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
+        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
+        seen = row_ok[:, None] & (s[None, :] <= t[:, None])
+        chosen = chosen | (seen & (s[None, :] > t[:, None] - LAST))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
         wanted = (word != 0).to(tl.int32)
         place = filled + tl.cumsum(wanted, 0) - wanted
@@ -792,17 +857,13 @@ def redo(
         tl.store(rank_ptr + s, tl.where(s <= query, rank, 0))
     # Ranks were written by other threads than will read them.
     tl.debug_barrier()
-    limit, ties = threshold(rank_ptr, candidate_ptr, budget_ptr, batch, query, length)
-    seen = 0
+    limit, last = threshold(rank_ptr, candidate_ptr, budget_ptr, batch, query, length, True)
     for n0 in range(0, query + 1, SCAN_KEYS):
         s = n0 + tl.arange(0, SCAN_KEYS)
         rank = tl.load(rank_ptr + s, mask=s <= query, other=0).to(tl.uint32, bitcast=True)
         rival = rank != 0
         rival = rival & (s <= query - LAST)
-        tied = (rival & (rank == limit)).to(tl.int32)
-        order = tl.cumsum(tied, 0) + seen
-        seen += tl.sum(tied)
-        chosen = rival & ((rank > limit) | ((tied == 1) & (order <= ties)))
+        chosen = rival & ((rank > limit) | ((rank == limit) & (s <= last)))
         bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((s % WORDS) * (32 // WORDS) + shift)
         tl.atomic_or(bits_ptr + s // WORDS, bit, mask=chosen, sem="relaxed")
         tl.atomic_and(bits_ptr + s // WORDS, ~bit, mask=(s <= query) & (chosen == 0), sem="relaxed")
@@ -968,6 +1029,7 @@ def attend_fwd_kernel(
     else:
         count = 0
         sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
+
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
@@ -1001,11 +1063,14 @@ def attend_fwd_kernel(
 # [gsa_soft.gsa:2] attention gsa_soft(k = 2048, recent = 64) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_prepare_kernel(
-    raw_ptr, dout_ptr, delta_ptr,
+    raw_ptr, dout_ptr, lse_ptr, delta_ptr, row_lse_ptr, row_delta_ptr,
     stride_ob, stride_oh, stride_ol, stride_db, stride_dh, stride_dl,
     length,
 ):  # fmt: skip
-    """delta = sum over d of (d loss / d attention output) * output."""
+    """delta = sum over d of (d loss / d attention output) * output.
+
+    Delta and the log-sum-exp, in base 2, are written in the order in which tiles read their rows.
+    """
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
@@ -1019,13 +1084,21 @@ def attend_bwd_prepare_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     raw = tl.load(raw_ptr + o_off, mask=inside, other=0.0).to(tl.float32)
     draw = tl.load(dout_ptr + d_off, mask=inside, other=0.0).to(tl.float32)
-    tl.store(delta_ptr + (batch * HEADS + head) * length + t, tl.sum(draw * raw, 1), mask=row_ok)
+    delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)
+    off = (batch * HEADS + head) * length + t
+    tl.store(delta_ptr + off, delta, mask=row_ok)
+    lse = tl.load(lse_ptr + off, mask=row_ok, other=float("inf")) * LOG2E
+    # Whatever a row without any key is compared with, its weights are 0.
+    lse = tl.where(lse == float("-inf"), float("inf"), lse)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    tl.store(row_lse_ptr + place, lse)
+    tl.store(row_delta_ptr + place, delta)
 
 
 # [gsa_soft.gsa:2] attention gsa_soft(k = 2048, recent = 64) {
 @triton.jit(do_not_specialize=["length", "first_tile", "tiles"])
 def attend_bwd_query_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, dk_ptr, dv_ptr, iq_ptr, ik_ptr, iw_ptr, ib_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr, dk_ptr, dv_ptr, iq_ptr, ik_ptr, iw_ptr, ib_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_ob, stride_oh, stride_ol, stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
@@ -1047,9 +1120,9 @@ def attend_bwd_query_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
     do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-    row_off = (batch * HEADS + head) * length + t
-    lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-    delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    lse = tl.load(row_lse_ptr + place)
+    delta = tl.load(row_delta_ptr + place)
     di = tl.arange(0, INDEX_PAD)
     index_row = tl.arange(0, TILE * REPEAT)
     ri = index_row // REPEAT
@@ -1112,7 +1185,7 @@ def attend_bwd_query_kernel(
 # [gsa_soft.gsa:2] attention gsa_soft(k = 2048, recent = 64) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_key_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, iq_ptr, ik_ptr, iw_ptr, ib_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dk_ptr, dv_ptr, iq_ptr, ik_ptr, iw_ptr, ib_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     length,
@@ -1128,28 +1201,30 @@ def attend_bwd_key_kernel(
     v_off = batch * stride_vb + kv * stride_vh + s[:, None].to(tl.int64) * stride_vl + d[None, :]
     k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
     v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-    row = tl.arange(0, ROWS)
+    row = tl.arange(0, KEY_ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
+    rows = tl.program_id(1).to(tl.int64) * (tl.cdiv(length, TILE) * ROWS) + row
+    row_lse_ptr += rows
+    row_delta_ptr += rows
     di = tl.arange(0, INDEX_PAD)
     ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
     ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
-    begin = block * BACKWARD_KEYS // TILE
-    end = tl.cdiv(length, TILE)
+    begin = block * BACKWARD_KEYS // KEY_TILE
+    end = tl.cdiv(length, KEY_TILE)
     for tile in range(begin, end):
-        t = tile * TILE + r
+        t = tile * KEY_TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
         do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-        delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
-        sees = row_ok[:, None] & (s[None, :] <= t[:, None])
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        sees = row_ok[None, :] & (s[:, None] <= t[None, :])
         index_row = tl.arange(0, TILE * REPEAT)
         ri = index_row // REPEAT
         ti = tile * TILE + ri
@@ -1169,15 +1244,15 @@ def attend_bwd_key_kernel(
         b3 = tl.load(ib_ptr + 3).to(tl.float32)
         acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, ik)
         score = score_outer(acc0)
-        score = score_rows(score, BACKWARD_KEYS)
+        score = tl.trans(score_rows(score, BACKWARD_KEYS))
         sees = sees & (score > float("-inf"))
-        dot = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        dot = tl.dot(k, tl.trans(q), input_precision=PRECISION)
         logits = logit(dot, score)
-        p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        p = tl.where(sees, tl.exp2(logits - lse[None, :]), 0.0)
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -1412,7 +1487,8 @@ def survey_rows(batch, length):
 
 
 def score_width(length):
-    return triton.cdiv(length, SCORE_KEYS.value) * SCORE_KEYS.value
+    step = max(SCORE_KEYS.value, 8)
+    return triton.cdiv(length, step) * step
 
 
 def list_width(length):
@@ -1442,7 +1518,7 @@ class Selector:
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
         self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
-        self.ties = torch.empty(size, dtype=torch.int32, device=device)
+        self.last = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
         if length > SURVEY_FROM:
             self.missed = torch.zeros((batch, length), dtype=torch.int32, device=device)
@@ -1480,7 +1556,7 @@ class Selector:
             return self.survey(first, count, lists, first_slot)
         self.rank(first, count)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
-            self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
+            self.ranks, self.threshold, self.last, *lists,
             first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
             **LAUNCH["list_kernel"],
         )  # fmt: skip
@@ -1496,7 +1572,7 @@ class Selector:
             **LAUNCH["score_kernel"],
         )  # fmt: skip
         threshold_kernel[(count, self.batch)](
-            self.ranks, self.candidates, self.threshold, self.ties, self.budget,
+            self.ranks, self.candidates, self.threshold, self.last, self.budget,
             first, self.rows, self.length, self.width,
             **LAUNCH["threshold_kernel"],
         )  # fmt: skip
@@ -1534,7 +1610,7 @@ class Selector:
             *index_strides, first, self.surveyed, count, self.length, self.mark_width, **LAUNCH["redo_kernel"],
         )  # fmt: skip
         collect_kernel[(triton.cdiv(count, TILE.value), self.batch)](
-            self.marks, lists.pos, lists.word, lists.count,
+            self.marks, *lists,
             *size, self.mark_width, first_slot, lists.pos.shape[1], lists.pos.shape[2], **LAUNCH["collect_kernel"],
         )  # fmt: skip
 
@@ -1633,8 +1709,10 @@ class Attend(torch.autograd.Function):
         tiles = triton.cdiv(length, TILE.value)
         dout = rows(dout)
         delta = torch.empty_like(lse)
+        size = (2, batch * KV_HEADS.value * tiles * ROWS.value)
+        row_lse, row_delta = torch.empty(size, dtype=torch.float32, device=query.device)
         attend_bwd_prepare_kernel[(tiles, batch * KV_HEADS.value)](
-            raw, dout, delta,
+            raw, dout, lse, delta, row_lse, row_delta,
             *strides(raw, 3), *strides(dout, 3),
             length,
             **LAUNCH["attend_bwd_prepare_kernel"],
@@ -1646,14 +1724,14 @@ class Attend(torch.autograd.Function):
         dv = make((batch, KV_HEADS.value, length, dim), **grad)
         steps = (*strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(dout, 3))
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dq, dk, dv, iq, ik, iw, ib,
+            query, key, value, dout, row_lse, row_delta, dq, dk, dv, iq, ik, iw, ib,
             *steps, *strides(dq, 3), *strides(iq, 3), *strides(ik, 2), *strides(iw, 3), length, *list_args(lists),
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
         if not ctx.listed:
             blocks = triton.cdiv(length, BACKWARD_KEYS.value)
             attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value)](
-                query, key, value, dout, lse, delta, dk, dv, iq, ik, iw, ib, *steps, *strides(iq, 3), *strides(ik, 2), *strides(iw, 3), length,
+                query, key, value, dout, row_lse, row_delta, dk, dv, iq, ik, iw, ib, *steps, *strides(iq, 3), *strides(ik, 2), *strides(iw, 3), length,
                 **launch("attend_bwd_key_kernel", query),
             )  # fmt: skip
         index = (iq, ik, iw, ib)

@@ -31,10 +31,12 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
-    "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
+    "score_kernel": {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
-    "list_kernel": {"num_warps": 4, "num_stages": 1},
+    "list_kernel": {"num_warps": 2, "num_stages": 1},
+    "pool_kernel": {"num_warps": 4, "num_stages": 1},
+    "narrow_threshold_kernel": {"num_warps": 1, "num_stages": 1},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -49,6 +51,8 @@ TILE = tl.constexpr(16)  # neighbouring queries handled together
 ROWS = tl.constexpr(32)  # TILE queries x GROUP_PAD heads: the rows of a matrix instruction
 BLOCK_KEYS = tl.constexpr(64)
 BACKWARD_KEYS = tl.constexpr(64)
+KEY_TILE = tl.constexpr(16)  # queries that meet a block of keys together, for the gradients of these
+KEY_ROWS = tl.constexpr(32)
 SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -61,13 +65,14 @@ INDEX_HEADS = tl.constexpr(2)  # whose queries are added up before they meet a k
 INDEX_DIM = tl.constexpr(16)
 INDEX_PAD = tl.constexpr(16)
 UNIT = tl.constexpr(4)  # positions of a block
+POOL_KEYS = tl.constexpr(4)
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
 SCORE_STRIP = tl.constexpr(32)
 SCAN_KEYS = tl.constexpr(2048)
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
-LIST_KEYS = tl.constexpr(512)
+LIST_KEYS = tl.constexpr(256)
 LIST_PAD = tl.constexpr(16)
 BUDGET_MOST = tl.constexpr(2)
 WORD = torch.int16  # a bit for each query of a tile
@@ -96,6 +101,26 @@ def score_term0(dot):
 @triton.jit
 def score_outer(acc0):
     return acc0
+
+
+# [nsa_select.gsa:8] score[t, s] = sum(j) q[t, j] . k[s]
+@triton.jit(do_not_specialize=["length"])
+def pool_kernel(k_ptr, pooled_ptr, stride_kb, stride_kl, length):
+    """The mean of the keys of one block, float32."""
+    choice = tl.program_id(1).to(tl.int64)
+    d = tl.arange(0, DIM_PAD)
+    k_ptr += choice * stride_kb + d[None, :]
+    begin = tl.program_id(0) * UNIT
+    end = tl.minimum(begin + UNIT, length)
+    total = tl.zeros((DIM_PAD,), tl.float32)
+    for n0 in range(begin, end, POOL_KEYS):
+        s = n0 + tl.arange(0, POOL_KEYS)
+        real = (s < end)[:, None]
+        k = tl.load(k_ptr + s[:, None].to(tl.int64) * stride_kl, mask=real, other=0.0).to(tl.float32)
+        total += tl.sum(k, 0)
+    pooled = total / (end - begin).to(tl.float32)
+    out = (choice * tl.num_programs(0) + tl.program_id(0)) * DIM + d
+    tl.store(pooled_ptr + out, pooled)
 
 
 # [nsa_select.gsa:8] score[t, s] = sum(j) q[t, j] . k[s]
@@ -150,34 +175,64 @@ def score_kernel(
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
-def nth_largest(rank, need):
-    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
-    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
-    high = tl.max(rank)
+def bisect(rank, need, low, high):
+    """Narrows low .. high, between which the need-th largest of ``rank`` lies, down to one rank, or to one that just
+    ``need`` of them reach.
+    """
     while low < high:
         middle = low + (high - low + 1) // 2
         count = tl.sum((rank >= middle).to(tl.int32))
         # Just as many as are needed: it is the least of them.
         high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
         low = tl.where(count >= need, middle, low)
+    return low
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
+def nth_largest(rank, need):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+    low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
+    high = tl.max(rank)
+    if rank.shape[0] >= 256:
+        # The largest of every eight: no fewer of all reach the need-th largest of these. It spares half of the steps.
+        best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)
+        if need <= tl.sum((best != 0).to(tl.int32)):
+            low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)
+    low = bisect(rank, need, low, high)
     return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
+def aligned(begin):
+    """The last place up to ``begin`` from which on ranks are loaded four at a time."""
+    return tl.multiple_of(begin // 16 * 16, 16)
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
+def ranks_at(rank_ptr, s, begin, end):
+    """The ranks at ``s`` that are within begin .. end, uint32, 0 for others. Rows are padded to whole eights."""
+    rank = tl.load(rank_ptr + s, mask=s // 8 < tl.cdiv(end, 8), other=0)
+    return tl.where((s >= begin) & (s < end), rank, 0).to(tl.uint32, bitcast=True)
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
-    """As ``radix_select``, for MOST ranks at most: as many as registers hold."""
-    s = begin + tl.arange(0, MOST)
-    rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+    """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
+    rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
     limit = nth_largest(rank, need)
-    return limit, need - tl.sum((rank > limit).to(tl.int32))
+    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
 def radix_select(rank_ptr, begin, end, need):
-    """(the need-th largest rank of begin .. end, how many of that rank make up the need); there are enough ranks."""
+    """(the need-th largest rank of begin .. end, how many of that rank make up the need, how many have it)."""
     prefix = 0
+    tied = 0
     digits = tl.arange(0, 256)
     # Eight bits a pass: ``prefix`` grows into the rank looked for, ``need`` is what is still wanted of it.
     for shift in tl.static_range(24, -1, -8):
@@ -192,8 +247,25 @@ def radix_select(rank_ptr, begin, end, need):
         at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
         digit = tl.max(tl.where(at_least >= need, digits, 0))
         need -= tl.sum(tl.where(digits > digit, histogram, 0))
+        tied = tl.sum(tl.where(digits == digit, histogram, 0))
         prefix = (prefix << 8) | digit.to(tl.uint32)
-    return prefix, need
+    return prefix, need, tied
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
+def last_of(rank_ptr, begin, end, limit, ties):
+    """The position of the ties-th key of begin .. end whose rank is ``limit``."""
+    seen = 0
+    last = 0
+    for n0 in range(begin, end, SCAN_KEYS):
+        s = n0 + tl.arange(0, SCAN_KEYS)
+        rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
+        tied = (rank == limit).to(tl.int32)
+        order = tl.cumsum(tied, 0) + seen
+        last = tl.maximum(last, tl.max(tl.where((tied == 1) & (order <= ties), s, 0)))
+        seen += tl.sum(tied)
+    return last
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
@@ -221,31 +293,31 @@ def bracket(rank_ptr, begin, end, k):
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
-def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
-    """The rank of a query's k_t-th best candidate, and how many keys of that rank it takes; stores its budget k_t."""
+def threshold(
+    rank_ptr, candidate_ptr, budget_ptr, batch, t, length, WIDE: tl.constexpr
+):  # fmt: skip
+    """The rank of a query's k_t-th best candidate, and the last key of that rank that it takes; stores its budget k_t."""
     own = t // UNIT
     # Forced keys take no part in the contest.
     begin = FIRST + 0 * t
     end = own + 1 - LAST
     n = tl.arange(0, SCAN_KEYS)
     total = 0
-    for n0 in range(0, own, SCAN_KEYS):
-        s = n0 + n
-        rank = tl.load(rank_ptr + s, mask=s < own, other=0)
-        real = rank != 0
-        total += tl.sum((real & (s >= begin) & (s < end)).to(tl.int32))
+    for n0 in range(aligned(begin), end, SCAN_KEYS):
+        total += tl.sum((ranks_at(rank_ptr, n0 + n, begin, end) != 0).to(tl.int32))
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
 
     # Every candidate: any rank above 0.
     limit = tl.full((), 0, tl.uint32)
-    ties = 0 * k
+    last = 0 * k - 1
     if k == 0:
         # None: no rank is above the largest.
         limit = tl.full((), 0xFFFFFFFF, tl.uint32)
     elif k < total:
         need = k
-        if end - begin > CANDIDATES:
+        held_ptr, first, stop = rank_ptr, begin, end
+        if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
             above = 0
             inside = 0
@@ -261,45 +333,77 @@ def threshold(rank_ptr, candidate_ptr, budget_ptr, batch, t, length):
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
-                rank_ptr = candidate_ptr
-                begin = 0 * t
-                end = inside
+                held_ptr = candidate_ptr
+                first = 0 * t
+                stop = inside
                 need = k - above
-        # A quarter of a sample in registers, or all of one, or four.
-        if end - begin <= SAMPLE // 4:
-            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE // 4)
-        elif end - begin <= SAMPLE:
-            limit, ties = held_select(rank_ptr, begin, end, need, SAMPLE)
-        elif end - begin <= CANDIDATES:
-            limit, ties = held_select(rank_ptr, begin, end, need, CANDIDATES)
+        # As few registers as hold them.
+        held = stop - aligned(first)
+        if held <= SAMPLE // 4:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE // 4)
+        elif not WIDE and held <= SAMPLE // 2:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE // 2)
+        elif not WIDE or held <= SAMPLE:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, SAMPLE)
+        elif held <= CANDIDATES:
+            limit, ties, tied = held_select(held_ptr, first, stop, need, CANDIDATES)
         else:
             # A sample that missed: look through the whole row.
-            limit, ties = radix_select(rank_ptr, begin, end, need)
-    return limit, ties
+            limit, ties, tied = radix_select(held_ptr, first, stop, need)
+        last = length + 0 * k
+        if tied > ties:
+            last = last_of(rank_ptr, begin, end, limit, ties)
+    return limit, last
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
+def store_threshold(
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+    first_row, rows, length, width, WIDE: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    limit, last = threshold(
+        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr,
+        batch, t, length, WIDE,
+    )  # fmt: skip
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(last_ptr + out, last)
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, ties_ptr, budget_ptr,
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Per query: its budget k_t, the rank of its k_t-th best candidate, and how many keys of that rank it takes."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    limit, ties = threshold(
-        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, batch, t, length
+    """Per query: its budget k_t, the rank of its k_t-th best candidate, and the last key of that rank that it takes."""
+    store_threshold(
+        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+        first_row, rows, length, width, True,
     )  # fmt: skip
-    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-    tl.store(ties_ptr + out, ties)
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def narrow_threshold_kernel(
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """As ``threshold_kernel``, for rows of SAMPLE blocks at most: one warp holds all of them."""
+    store_threshold(
+        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+        first_row, rows, length, width, False,
+    )  # fmt: skip
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
 def list_kernel(
-    rank_ptr, threshold_ptr, ties_ptr, pos_ptr, word_ptr, count_ptr,
+    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr,
     first_row, rows, length, width, first_slot, tiles, list_width,
 ):  # fmt: skip
     """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
@@ -310,26 +414,23 @@ def list_kernel(
     t = first_row + local
     row_ok = (local < rows) & (t < length)
     own = t // UNIT
-    rank_off = (batch * rows + local) * width
-    limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)
-    ties = tl.load(ties_ptr + batch * rows + local, mask=row_ok, other=0)
+    rank_ptr += ((batch * rows + local) * width)[:, None]
+    limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
+    last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    seen = tl.zeros((TILE,), tl.int32)
     filled = 0
     end = tl.minimum(first_row + tile * TILE + TILE, length)
     end = tl.cdiv(end, UNIT)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
-        here = row_ok[:, None] & (s[None, :] <= own[:, None])
-        rank = tl.load(rank_ptr + rank_off[:, None] + s[None, :], mask=here, other=0).to(tl.uint32, bitcast=True)
-        contest = (rank != 0) & (s[None, :] >= FIRST) & (s[None, :] <= own[:, None] - LAST)
-        tied = (contest & (rank == limit[:, None])).to(tl.int32)
-        order = tl.cumsum(tied, 1) + seen[:, None]
-        chosen = contest & ((rank > limit[:, None]) | ((tied == 1) & (order <= ties[:, None])))
-        chosen = chosen | (here & ((s[None, :] < FIRST) | (s[None, :] > own[:, None] - LAST)))
-        seen += tl.sum(tied, 1)
+        # What does not compete has no rank: nothing is marked, whatever the limit is.
+        rival = row_ok[:, None] & (s[None, :] >= FIRST) & (s[None, :] <= own[:, None] - LAST)
+        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
+        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
+        seen = row_ok[:, None] & (s[None, :] <= own[:, None])
+        chosen = chosen | (seen & ((s[None, :] < FIRST) | (s[None, :] > own[:, None] - LAST)))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
         wanted = (word != 0).to(tl.int32)
         place = filled + tl.cumsum(wanted, 0) - wanted
@@ -371,6 +472,8 @@ def key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK
         real = (o < count * UNIT) & (s < length)
         sees = (word[None, :] & (1 << r)[:, None]) != 0
         sees = sees & (s[None, :] <= t[:, None])
+        # What lies beyond the end is not seen, but loaded without a mask.
+        s = tl.minimum(s, length - 1)
     else:
         s = step * BLOCK + tl.arange(0, BLOCK)
         real = s < length
@@ -425,6 +528,7 @@ def attend_fwd_kernel(
         count = 0
         sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
         early, whole = whole_steps(tile, sinks, window, length, BLOCK_KEYS)
+
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
@@ -441,11 +545,11 @@ def attend_fwd_kernel(
         step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
-        k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
+        k = tl.load(k_ptr + k_off, mask=(real | LISTED)[None, :], other=0.0)
         products = tl.dot(q, k, input_precision=PRECISION)
         products = tl.where(sees, products, float("-inf"))
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
+        v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
         best, norm, acc = online_softmax(products, v, best, norm, acc)
 
     empty = norm == 0.0
@@ -461,11 +565,14 @@ def attend_fwd_kernel(
 # [nsa_select.gsa:3] attention nsa_select(k = 13, block = 64) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_prepare_kernel(
-    raw_ptr, dout_ptr, delta_ptr,
+    raw_ptr, dout_ptr, lse_ptr, row_lse_ptr, row_delta_ptr,
     stride_ob, stride_oh, stride_ol, stride_db, stride_dh, stride_dl,
     length,
 ):  # fmt: skip
-    """delta = sum over d of (d loss / d attention output) * output."""
+    """delta = sum over d of (d loss / d attention output) * output.
+
+    Delta and the log-sum-exp, in base 2, are written in the order in which tiles read their rows.
+    """
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
@@ -479,13 +586,20 @@ def attend_bwd_prepare_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     raw = tl.load(raw_ptr + o_off, mask=inside, other=0.0).to(tl.float32)
     draw = tl.load(dout_ptr + d_off, mask=inside, other=0.0).to(tl.float32)
-    tl.store(delta_ptr + (batch * HEADS + head) * length + t, tl.sum(draw * raw, 1), mask=row_ok)
+    delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)
+    off = (batch * HEADS + head) * length + t
+    lse = tl.load(lse_ptr + off, mask=row_ok, other=float("inf")) * LOG2E
+    # Whatever a row without any key is compared with, its weights are 0.
+    lse = tl.where(lse == float("-inf"), float("inf"), lse)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    tl.store(row_lse_ptr + place, lse)
+    tl.store(row_delta_ptr + place, delta)
 
 
 # [nsa_select.gsa:3] attention nsa_select(k = 13, block = 64) {
 @triton.jit(do_not_specialize=["length", "first_tile", "tiles"])
 def attend_bwd_query_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, dk_ptr, dv_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr, dk_ptr, dv_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_ob, stride_oh, stride_ol,
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
@@ -507,9 +621,9 @@ def attend_bwd_query_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
     do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-    row_off = (batch * HEADS + head) * length + t
-    lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-    delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    lse = tl.load(row_lse_ptr + place)
+    delta = tl.load(row_delta_ptr + place)
 
     if LISTED:
         slot = tl.program_id(1).to(tl.int64) * tiles + tile - first_tile
@@ -541,8 +655,8 @@ def attend_bwd_query_kernel(
         sees = sees & row_ok[:, None]
         k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
-        v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
+        k = tl.load(k_ptr + k_off, mask=(real | LISTED)[:, None], other=0.0)
+        v = tl.load(v_ptr + v_off, mask=(real | LISTED)[:, None], other=0.0)
         logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
@@ -562,7 +676,7 @@ def attend_bwd_query_kernel(
 # [nsa_select.gsa:3] attention nsa_select(k = 13, block = 64) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_key_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dk_ptr, dv_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl,
     length,
@@ -578,53 +692,55 @@ def attend_bwd_key_kernel(
     v_off = batch * stride_vb + kv * stride_vh + s[:, None].to(tl.int64) * stride_vl + d[None, :]
     k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
     v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-    row = tl.arange(0, ROWS)
+    row = tl.arange(0, KEY_ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
+    rows = tl.program_id(1).to(tl.int64) * (tl.cdiv(length, TILE) * ROWS) + row
+    row_lse_ptr += rows
+    row_delta_ptr += rows
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
-    begin = block * BACKWARD_KEYS // TILE
-    end = tl.cdiv(length, TILE)
-    early = tl.cdiv(block * BACKWARD_KEYS + BACKWARD_KEYS - 1, TILE)
-    late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE
+    begin = block * BACKWARD_KEYS // KEY_TILE
+    end = tl.cdiv(length, KEY_TILE)
+    early = tl.cdiv(block * BACKWARD_KEYS + BACKWARD_KEYS - 1, KEY_TILE)
+    late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE
     early = tl.minimum(tl.maximum(early, begin), end)
     whole = tl.maximum(tl.minimum(late, end) - early, 0)
     # Tiles whose queries all see every key here need no mask.
     for i in range(0, whole):
-        t = (early + i) * TILE + r
+        tile = early + i
+        t = tile * KEY_TILE + r
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off)
         do = tl.load(do_ptr + d_off)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off) * LOG2E
-        delta = tl.load(delta_ptr + row_off)
-        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
-        p = tl.exp2(logits - lse[:, None])
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        logits = tl.dot(k, tl.trans(q), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.exp2(logits - lse[None, :])
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     for i in range(0, end - begin - whole):
         tile = begin + i
         tile += tl.where(tile >= early, whole, 0)
-        t = tile * TILE + r
+        t = tile * KEY_TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
         do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-        delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
-        sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
-        p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        sees = row_ok[None, :] & (s[:, None] <= t[None, :])
+        logits = tl.dot(k, tl.trans(q), input_precision=PRECISION) * SCALE_LOG2
+        p = tl.where(sees, tl.exp2(logits - lse[None, :]), 0.0)
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -691,7 +807,8 @@ def candidates(width):
 
 
 def score_width(length):
-    return triton.cdiv(columns(length), SCORE_KEYS.value) * SCORE_KEYS.value
+    step = max(SCORE_KEYS.value, 8)
+    return triton.cdiv(columns(length), step) * step
 
 
 def columns(length):
@@ -726,7 +843,7 @@ class Selector:
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
         self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
-        self.ties = torch.empty(size, dtype=torch.int32, device=device)
+        self.last = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
 
     def chunks(self):
@@ -737,7 +854,7 @@ class Selector:
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
         self.rank(first, count)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
-            self.ranks, self.threshold, self.ties, lists.pos, lists.word, lists.count,
+            self.ranks, self.threshold, self.last, *lists,
             first, self.rows, self.length, self.width, first_slot, lists.pos.shape[1], lists.pos.shape[2],
             **LAUNCH["list_kernel"],
         )  # fmt: skip
@@ -753,10 +870,13 @@ class Selector:
             first, self.rows, self.length, self.width,
             **LAUNCH["score_kernel"],
         )  # fmt: skip
-        threshold_kernel[(count, self.batch)](
-            self.ranks, self.candidates, self.threshold, self.ties, self.budget,
+        kernel, options = threshold_kernel, LAUNCH["threshold_kernel"]
+        if self.width <= SAMPLE.value:
+            kernel, options = narrow_threshold_kernel, LAUNCH["narrow_threshold_kernel"]
+        kernel[(count, self.batch)](
+            self.ranks, self.candidates, self.threshold, self.last, self.budget,
             first, self.rows, self.length, self.width,
-            **LAUNCH["threshold_kernel"],
+            **options,
         )  # fmt: skip
 
 
@@ -790,11 +910,11 @@ def mask_from_lists(lists, length):
 
 # [nsa_select.gsa:8] score[t, s] = sum(j) q[t, j] . k[s]
 def pooled_keys(k):
-    """The mean of the keys of each block: [.., length, features] to [.., columns, features], float32."""
-    length, count = k.shape[-2], columns(k.shape[-2])
-    k = torch.nn.functional.pad(k.float(), (0, 0, 0, count * UNIT.value - length))
-    held = (length - UNIT.value * torch.arange(count, device=k.device)).clamp_max(UNIT.value)
-    return k.unflatten(-2, (count, UNIT.value)).sum(-2) / held[:, None]
+    """The mean of the keys of each block: [choices, length, features] to [choices, columns, features], float32."""
+    choices, length, _ = k.shape
+    pooled = torch.empty((choices, columns(length), DIM.value), dtype=torch.float32, device=k.device)
+    pool_kernel[(columns(length), choices)](k, pooled, *strides(k, 2), length, **LAUNCH["pool_kernel"])
+    return pooled
 
 
 # [nsa_select.gsa:3] attention nsa_select(k = 13, block = 64) {
@@ -844,9 +964,10 @@ class Attend(torch.autograd.Function):
         batch, _, length, dim = query.shape
         tiles = triton.cdiv(length, TILE.value)
         dout = rows(dout)
-        delta = torch.empty_like(lse)
+        size = (2, batch * KV_HEADS.value * tiles * ROWS.value)
+        row_lse, row_delta = torch.empty(size, dtype=torch.float32, device=query.device)
         attend_bwd_prepare_kernel[(tiles, batch * KV_HEADS.value)](
-            raw, dout, delta,
+            raw, dout, lse, row_lse, row_delta,
             *strides(raw, 3), *strides(dout, 3),
             length,
             **LAUNCH["attend_bwd_prepare_kernel"],
@@ -858,14 +979,14 @@ class Attend(torch.autograd.Function):
         dv = make((batch, KV_HEADS.value, length, dim), **grad)
         steps = (*strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(dout, 3))
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dq, dk, dv,
+            query, key, value, dout, row_lse, row_delta, dq, dk, dv,
             *steps, *strides(dq, 3), length, *list_args(lists),
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
         if not ctx.listed:
             blocks = triton.cdiv(length, BACKWARD_KEYS.value)
             attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value)](
-                query, key, value, dout, lse, delta, dk, dv, *steps, length,
+                query, key, value, dout, row_lse, row_delta, dk, dv, *steps, length,
                 **launch("attend_bwd_key_kernel", query),
             )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype), None

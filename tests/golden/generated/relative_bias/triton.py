@@ -31,7 +31,7 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -46,6 +46,8 @@ TILE = tl.constexpr(32)  # neighbouring queries handled together
 ROWS = tl.constexpr(64)  # TILE queries x GROUP_PAD heads: the rows of a matrix instruction
 BLOCK_KEYS = tl.constexpr(64)
 BACKWARD_KEYS = tl.constexpr(64)
+KEY_TILE = tl.constexpr(16)  # queries that meet a block of keys together, for the gradients of these
+KEY_ROWS = tl.constexpr(32)
 SCALE = tl.constexpr(1.0)
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -127,6 +129,7 @@ def attend_fwd_kernel(
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
     sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
+
     best = tl.full((ROWS,), float("-inf"), tl.float32)
     norm = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
@@ -156,11 +159,14 @@ def attend_fwd_kernel(
 # [relative_bias.gsa:3] attention relative_bias(near = 16, size = 32, far = 128) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_prepare_kernel(
-    raw_ptr, dout_ptr, delta_ptr,
+    raw_ptr, dout_ptr, lse_ptr, row_lse_ptr, row_delta_ptr,
     stride_ob, stride_oh, stride_ol, stride_db, stride_dh, stride_dl,
     length,
 ):  # fmt: skip
-    """delta = sum over d of (d loss / d attention output) * output."""
+    """delta = sum over d of (d loss / d attention output) * output.
+
+    Delta and the log-sum-exp, in base 2, are written in the order in which tiles read their rows.
+    """
     tile = tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
@@ -174,7 +180,14 @@ def attend_bwd_prepare_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     raw = tl.load(raw_ptr + o_off, mask=inside, other=0.0).to(tl.float32)
     draw = tl.load(dout_ptr + d_off, mask=inside, other=0.0).to(tl.float32)
-    tl.store(delta_ptr + (batch * HEADS + head) * length + t, tl.sum(draw * raw, 1), mask=row_ok)
+    delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)
+    off = (batch * HEADS + head) * length + t
+    lse = tl.load(lse_ptr + off, mask=row_ok, other=float("inf")) * LOG2E
+    # Whatever a row without any key is compared with, its weights are 0.
+    lse = tl.where(lse == float("-inf"), float("inf"), lse)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    tl.store(row_lse_ptr + place, lse)
+    tl.store(row_delta_ptr + place, delta)
 
 
 # [relative_bias.gsa:5] logit[t, s] = q[t] . k[s]
@@ -196,7 +209,7 @@ def add_to_table(dbias_ptr, dbias, place, sees, kv, head):
 # [relative_bias.gsa:3] attention relative_bias(near = 16, size = 32, far = 128) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_query_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, place_ptr, dbias_ptr, table_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr, place_ptr, dbias_ptr, table_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_ob, stride_oh, stride_ol,
     length,
@@ -218,9 +231,9 @@ def attend_bwd_query_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
     do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-    row_off = (batch * HEADS + head) * length + t
-    lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-    delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
+    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    lse = tl.load(row_lse_ptr + place)
+    delta = tl.load(row_delta_ptr + place)
 
     sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
@@ -250,7 +263,7 @@ def attend_bwd_query_kernel(
 # [relative_bias.gsa:3] attention relative_bias(near = 16, size = 32, far = 128) {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_key_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, table_ptr,
+    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dk_ptr, dv_ptr, table_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl,
     length,
@@ -266,34 +279,36 @@ def attend_bwd_key_kernel(
     v_off = batch * stride_vb + kv * stride_vh + s[:, None].to(tl.int64) * stride_vl + d[None, :]
     k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
     v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
-    row = tl.arange(0, ROWS)
+    row = tl.arange(0, KEY_ROWS)
     r = row // GROUP_PAD
     head = kv * GROUP + row % GROUP_PAD
+    rows = tl.program_id(1).to(tl.int64) * (tl.cdiv(length, TILE) * ROWS) + row
+    row_lse_ptr += rows
+    row_delta_ptr += rows
     dk = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
     dv = tl.zeros((BACKWARD_KEYS, DIM_PAD), tl.float32)
-    begin = block * BACKWARD_KEYS // TILE
-    end = tl.cdiv(length, TILE)
+    begin = block * BACKWARD_KEYS // KEY_TILE
+    end = tl.cdiv(length, KEY_TILE)
     for tile in range(begin, end):
-        t = tile * TILE + r
+        t = tile * KEY_TILE + r
         row_ok = (t < length) & (row % GROUP_PAD < GROUP)
         inside = row_ok[:, None]
         q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
         d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
         q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
         do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-        row_off = (batch * HEADS + head) * length + t
-        lse = tl.load(lse_ptr + row_off, mask=row_ok, other=0.0) * LOG2E
-        delta = tl.load(delta_ptr + row_off, mask=row_ok, other=0.0)
-        sees = row_ok[:, None] & (s[None, :] <= t[:, None])
-        dot = tl.dot(q, tl.trans(k), input_precision=PRECISION)
-        apart = t[:, None] - s[None, :]
-        bias = tl.load(table_ptr + head[:, None] * length + apart, mask=sees, other=0.0)
+        lse = tl.load(row_lse_ptr + tile * KEY_ROWS)
+        delta = tl.load(row_delta_ptr + tile * KEY_ROWS)
+        sees = row_ok[None, :] & (s[:, None] <= t[None, :])
+        dot = tl.dot(k, tl.trans(q), input_precision=PRECISION)
+        apart = t[None, :] - s[:, None]
+        bias = tl.load(table_ptr + head[None, :] * length + apart, mask=sees, other=0.0)
         logits = logit(dot, bias)
-        p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
-        dv += tl.dot(tl.trans(p.to(do.dtype)), do, input_precision=PRECISION)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        ds = (p * (dp - delta[:, None])).to(q.dtype)
-        dk += tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+        p = tl.where(sees, tl.exp2(logits - lse[None, :]), 0.0)
+        dv += tl.dot(p.to(do.dtype), do, input_precision=PRECISION)
+        dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
+        ds = (p * (dp - delta[None, :])).to(q.dtype)
+        dk += tl.dot(ds, q, input_precision=PRECISION)
     grad_off = ((batch * KV_HEADS + kv) * length + s[:, None]) * DIM + d[None, :]
     store = real[:, None]
     tl.store(dk_ptr + grad_off, dk * SCALE, mask=store)
@@ -390,9 +405,10 @@ class Attend(torch.autograd.Function):
         batch, _, length, dim = query.shape
         tiles = triton.cdiv(length, TILE.value)
         dout = rows(dout)
-        delta = torch.empty_like(lse)
+        size = (2, batch * KV_HEADS.value * tiles * ROWS.value)
+        row_lse, row_delta = torch.empty(size, dtype=torch.float32, device=query.device)
         attend_bwd_prepare_kernel[(tiles, batch * KV_HEADS.value)](
-            raw, dout, delta,
+            raw, dout, lse, row_lse, row_delta,
             *strides(raw, 3), *strides(dout, 3),
             length,
             **LAUNCH["attend_bwd_prepare_kernel"],
@@ -404,12 +420,12 @@ class Attend(torch.autograd.Function):
         dbias = torch.zeros((HEADS.value, TABLE_SIZE.value), **grad)
         steps = (*strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(dout, 3))
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dq, place, dbias, table,
+            query, key, value, dout, row_lse, row_delta, dq, place, dbias, table,
             *steps, *strides(dq, 3), length,
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
         attend_bwd_key_kernel[(triton.cdiv(length, BACKWARD_KEYS.value), batch * KV_HEADS.value)](
-            query, key, value, dout, lse, delta, dk, dv, table, *steps, length,
+            query, key, value, dout, row_lse, row_delta, dk, dv, table, *steps, length,
             **launch("attend_bwd_key_kernel", query),
         )  # fmt: skip
         return dq, dk.to(key.dtype), dv.to(value.dtype), dbias.to(ctx.bias_dtype)
