@@ -280,12 +280,12 @@ class _Search:
         return list(dict.fromkeys(config for config in finals if config is not None))
 
     def _decide(self, finalists: Sequence[KernelConfig]) -> None:
-        """Whole calls of the finalists beside the default, interleaved; then the workspace of the winner."""
+        """Whole calls of the finalists beside the default, interleaved; then what only whole calls decide."""
         self._compare([self.space.base, *finalists])
         winner = self._fastest(self.compared)
-        if winner is not None and self.space.workspace is not None:
-            sizes = [with_choice(winner, size) for size in _other_values(self.space.workspace, winner)]
-            self._compare([self.space.base, winner, *sizes])
+        if winner is not None and self.space.whole:
+            others = [with_choice(winner, one) for axis in self.space.whole for one in _other_values(axis, winner)]
+            self._compare([self.space.base, winner, *others])
 
     def _compare(self, configs: Sequence[KernelConfig]) -> None:
         """Times of whole calls of as many configurations as fit, the default first; earlier ones are forgotten."""

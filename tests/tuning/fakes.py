@@ -25,7 +25,7 @@ SPACE = Space(
         Group("backward", ("attend_bwd_query_kernel",), ("tile", "backward_keys"), (Axis("backward.warps", (4, 8)),)),
         Group("score", ("score_kernel",), (), (Axis("score_rows", (32, 64, 128)), Axis("score_keys", (32, 128)))),
     ),
-    workspace=Axis("workspace_mib", (128, 256, 512)),
+    whole=(Axis("workspace_mib", (128, 256, 512)),),
     group_pad=16,
     dim=128,
     index_dim=64,
