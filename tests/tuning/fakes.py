@@ -79,6 +79,7 @@ class FakeBench:
     timed: list[tuple[KernelConfig, int]] = field(default_factory=list)
     run_seconds: float = 0.1
     cut_off: int = 0
+    ahead: list[KernelConfig] = field(default_factory=list)
 
     def clock(self) -> float:
         return self.now
@@ -89,6 +90,15 @@ class FakeBench:
         self.cut_off += not done
         self.now = self.now + seconds if done else max(self.now, until)
         return done
+
+    def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
+        self.ahead += configs
+
+    def inputs_ahead(self, length: int) -> None:
+        pass
+
+    def inputs(self, length: int, until: float) -> None:
+        pass
 
     def why(self, config: KernelConfig) -> Failure | None:
         """Failures are keyed by an expression over ``c``, as ``c.tile == 16``."""
@@ -116,9 +126,19 @@ class FakeRunner:
     """
 
     def __init__(self, job: Job) -> None:
+        self.job = job
         self.accidents = [word.split(":") for word in job.spec.split() if ":" in word and "=" in word]
         if "unstartable:now=1" in job.spec:
             raise RuntimeError("no device")
+
+    def compile(self, config: KernelConfig) -> None:
+        self._nap("compile")
+
+    def inputs(self, length: int) -> None:
+        self._nap("inputs")
+
+    def _nap(self, when: str) -> None:
+        time.sleep(0.7 * (f"nap:{when}" in self.job.spec))
 
     def check(self, config: KernelConfig) -> None:
         for what, where in self.accidents:

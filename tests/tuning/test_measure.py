@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning import measure
-from gsa_dsl.tuning.inputs import drift, workload
+from gsa_dsl.tuning.inputs import drift, overlap, overlap_of, workload
 from gsa_dsl.tuning.job import Job, KernelFailure, WrongResult
-from gsa_dsl.tuning.measure import Bench, launches_watched, row_error
+from gsa_dsl.tuning.launches import launches_watched, left_out, only_compiled
+from gsa_dsl.tuning.measure import Bench, row_error
 from tests.codegen.generated import PARAMS, example
 
 SMALL = KernelConfig(
@@ -32,7 +34,7 @@ SMALL = KernelConfig(
 
 def bench(tmp_path: Path, name: str, overlap: float | None = None) -> Bench:
     text = example(name).text
-    job = Job(text, f"{name}.gsa", PARAMS[name], 4, 2, 16, "float32", overlap, str(tmp_path), 20, "interpret")
+    job = Job(text, f"{name}.gsa", PARAMS[name], 4, 2, 16, "float32", overlap, str(tmp_path), 20, backend="interpret")
     return Bench(job)
 
 
@@ -103,7 +105,7 @@ def test_what_differs_only_at_length_is_found_out_too(tmp_path: Path, monkeypatc
     made = bench(tmp_path, "sliding_sink")
     monkeypatch.setattr(measure, "SHORT", 1)
     made._expected = {name: 1.5 * x for name, x in made._results(made.default).items()}
-    with pytest.raises(WrongResult, match="of the default's at L=20"):
+    with pytest.raises(WrongResult, match=r"inference at L=20 is off by .* of the default's"):
         made.check(replace(made._plan.config, tile=8))
 
 
@@ -185,3 +187,54 @@ def test_drift_keeps_the_variance() -> None:
     assert moved.var().item() == pytest.approx(1.0, abs=0.1)
     assert (moved[:, 1:] * moved[:, :-1]).mean().item() == pytest.approx(0.94, abs=0.05)
     assert drift(noise, 0.0) is noise
+
+
+def test_kernels_are_compiled_without_a_launch_or_left_out() -> None:
+    done: list[tuple[str, object]] = []
+
+    class Kernel:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            return lambda *args, **_: done.append((f"{self.name} ran", args))
+
+        def warmup(self, *args: object, grid: object, num_warps: int) -> None:
+            done.append((f"{self.name} compiled", args))
+
+    module = ModuleType("generated")
+    module.LAUNCH = {"one_kernel": {}, "other_kernel": {}}  # type: ignore[attr-defined]
+    one, other = module.one_kernel, module.other_kernel = Kernel("one"), Kernel("other")  # type: ignore[attr-defined]
+    with only_compiled(module):
+        module.one_kernel[1,](1, num_warps=4)
+    with left_out(module, ("one_kernel",)):
+        module.one_kernel[1,](2)
+        module.other_kernel[1,](3)
+    assert done == [("one compiled", (1,)), ("other ran", (3,))]
+    assert (module.one_kernel, module.other_kernel) == (one, other)
+
+
+@pytest.mark.slow
+def test_long_rows_are_checked_too(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa")
+    made.job = replace(made.job, long_length=80)
+    made._plan = replace(made._plan, config=SMALL)
+    made.default = made._compiled(SMALL)
+    launched: set[str] = set()
+    with launches_watched(made.default.kernels, lambda name, *_: launched.add(name)):
+        expected = made._results(made.default)
+    assert launched == set(made.default.kernels.LAUNCH) - {"attend_bwd_key_kernel"}  # of the warm-up alone
+    assert expected["inference at L=80"].shape[2] == 80
+
+
+@pytest.mark.slow
+def test_the_overlap_of_choices_needs_neither_attention_nor_loss(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa")
+    inputs = workload(made.default, 40, dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        aux = made.default(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
+    launched: list[str] = []
+    with launches_watched(made.default.kernels, lambda name, *_: launched.append(name)):
+        assert overlap_of(made.default, inputs) == overlap(aux.selection)
+    assert "list_kernel" in launched
+    assert not {"attend_fwd_kernel", "indexer_loss_kernel"} & set(launched)
