@@ -119,6 +119,9 @@ class FakeBench:
         return [timing(config, length, kernels=kernels) for config in configs]
 
 
+NAPS = {"compile": 0.7, "inputs": 0.7, "time": 0.05}
+
+
 class FakeRunner:
     """What a child process runs in tests: the fake machine, and accidents that the job's spec asks for by name.
 
@@ -138,7 +141,7 @@ class FakeRunner:
         self._nap("inputs")
 
     def _nap(self, when: str) -> None:
-        time.sleep(0.7 * (f"nap:{when}" in self.job.spec))
+        time.sleep(NAPS[when] * (f"nap:{when}" in self.job.spec))
 
     def check(self, config: KernelConfig) -> None:
         for what, where in self.accidents:
@@ -150,6 +153,7 @@ class FakeRunner:
         self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
     ) -> list[Timing]:
         time.sleep(0.002 * len(configs))
+        self._nap("time")
         return [timing(config, length, kernels=kernels) for config in configs]
 
     def overlap(self, length: int) -> float | None:
