@@ -28,7 +28,17 @@ from gsa_dsl.tuning.key import Machine, key_for, machine, spec_digest
 from gsa_dsl.tuning.prune import Survivors, by_estimate
 from gsa_dsl.tuning.search import Found, search
 from gsa_dsl.tuning.space import Space, config_from_json, config_to_json, difference, space_of
-from gsa_dsl.tuning.tuner import RESERVED, Subject, entry_of, job_of, limits_of, promising, rungs, surveyed_from
+from gsa_dsl.tuning.tuner import (
+    RESERVED,
+    Subject,
+    entry_of,
+    job_of,
+    limits_of,
+    promising,
+    rungs,
+    surveyed_from,
+    wave_of,
+)
 
 COMPARING = 30.0
 """Seconds for the last comparison, at most: one run of each at least."""
@@ -176,7 +186,7 @@ class _One:
             lengths=lengths,
             seconds=seconds,
             clock=time.monotonic,
-            wave=self.request.checkers,
+            wave=wave_of(self.request.checkers),
             trying=trying,
         )
 

@@ -19,8 +19,12 @@ from gsa_dsl.tuning.children import GPU_BENCH, Child, Crew
 from gsa_dsl.tuning.job import Failure, Job, Outcome, Timing, outcome_from_json, outcome_to_json
 from gsa_dsl.tuning.space import config_from_json, config_to_json
 
+NOTHING_SAID = ("no time", "not started")
+"""Kinds of failures that say nothing of a configuration."""
 PATIENCE = 60.0
 """Seconds after which a child that checks and says nothing is taken to hang: much is compiled on a busy machine."""
+PARTS = 4
+"""How many children share the kernels of a configuration, to compile them."""
 RUNNING = 300.0
 """The same of the child that takes times, whose requests are many runs, at great length."""
 
@@ -35,10 +39,19 @@ class ChildBench:
         self._timer = Child(job, runner)
         self._patience = patience
         self._compiling, self._making = _Background(), _Background()
+        self._compiled: dict[KernelConfig, Failure | None] = {}
 
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
-        requests = [{"do": "compile", "config": config_to_json(config)} for config in configs]
-        self._compiling.begin(lambda: self._crew.ask_all(requests, math.inf, self._patience))
+        self._compiling.begin(lambda: self._compile(configs, math.inf))
+
+    def _compile(self, configs: Sequence[KernelConfig], until: float) -> None:
+        """Kernel by kernel side by side; what is learned of failures, :meth:`check` tells."""
+        parts = min(PARTS, len(self._crew))
+        pairs = [(config, part) for config in configs for part in range(parts)]
+        requests = [{"do": "compile", "config": config_to_json(c), "part": n, "parts": parts} for c, n in pairs]
+        for (config, _), answer in zip(pairs, self._crew.ask_all(requests, until, self._patience), strict=True):
+            why = answer if isinstance(answer, Failure) and answer.kind not in NOTHING_SAID else None
+            self._compiled[config] = self._compiled.get(config) or why
 
     def inputs_ahead(self, length: int) -> None:
         self._making.begin(lambda: self._timer.ask({"do": "inputs", "length": length}, math.inf, RUNNING))
@@ -49,9 +62,12 @@ class ChildBench:
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
         if not self._compiling.over(until):
             return [Failure("no time", "still compiling") for _ in configs]
-        requests = [{"do": "check", "config": config_to_json(config)} for config in configs]
-        answers = self._crew.ask_all(requests, until, self._patience)
-        return [answer if isinstance(answer, Failure) else None for answer in answers]
+        self._compile([config for config in configs if config not in self._compiled], until)
+        known = {config: why for config in configs if (why := self._compiled[config]) is not None}
+        new = [config for config in configs if config not in known]
+        requests = [{"do": "check", "config": config_to_json(config)} for config in new]
+        answers = dict(zip(new, self._crew.ask_all(requests, until, self._patience), strict=True)) | known
+        return [answer if isinstance(answer := answers[config], Failure) else None for config in configs]
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
@@ -184,5 +200,5 @@ class RememberingBench:
         return [known.get(config) or outcomes[config] for config in configs]
 
     def _note(self, config: KernelConfig, length: int, outcome: Outcome) -> None:
-        if not isinstance(outcome, Failure) or outcome.kind not in ("no time", "not started"):
+        if not isinstance(outcome, Failure) or outcome.kind not in NOTHING_SAID:
             self._journal.write(config, length, outcome)

@@ -58,10 +58,12 @@ def launches_watched(
 
 
 @contextmanager
-def only_compiled(module: ModuleType) -> Iterator[None]:
-    """While open, kernels of ``module`` are compiled for what they are called with, and not launched."""
+def only_compiled(module: ModuleType, names: Collection[str]) -> Iterator[None]:
+    """While open, no kernel of ``module`` is launched; these are compiled for what they are called with."""
 
     def compiled(name: str, kernel: Any, grid: Grid, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name not in names:
+            return
         try:
             kernel.warmup(*args, grid=grid, **kwargs)
         except Exception as error:

@@ -41,8 +41,8 @@ ROW_ERROR = 0.1
 class Runner(Protocol):
     """What a child process can do for its parent; :class:`Bench` does it on the GPU, tests put another in its place."""
 
-    def compile(self, config: KernelConfig) -> None:
-        """Compile what ``check`` and ``time`` will launch; raise if that fails."""
+    def compile(self, config: KernelConfig, part: int, parts: int) -> None:
+        """Compile one part in so many of what ``check`` and ``time`` will launch; raise if that fails."""
 
     def check(self, config: KernelConfig) -> None:
         """Raise if the configuration cannot run or is wrong."""
@@ -95,11 +95,11 @@ class Bench:
         self._sent: Tensor | None = None
         self._flush: Tensor | None = None
 
-    def compile(self, config: KernelConfig) -> None:
+    def compile(self, config: KernelConfig, part: int, parts: int) -> None:
         """Without a launch, so that it may go on while another process takes times."""
         compiled = self._compiled(config)
         if self.cuda:
-            with only_compiled(compiled.kernels):
+            with only_compiled(compiled.kernels, list(compiled.kernels.LAUNCH)[part::parts]):
                 self._results(compiled)
 
     def check(self, config: KernelConfig) -> None:

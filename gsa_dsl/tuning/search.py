@@ -21,7 +21,7 @@ from gsa_dsl.tuning.job import PHASES, Failure, Outcome, Timing
 from gsa_dsl.tuning.prune import Slot, Survivors
 from gsa_dsl.tuning.space import Axis, Choice, Group, Space, choice_of, project, value_of, with_choice
 
-TRYING, HALVING = 0.6, 0.8
+TRYING, HALVING = 0.65, 0.85
 """Shares of the budget after which no new choices are tried, and after which the last comparison begins."""
 FINALISTS = 3
 REPEATS = 3
@@ -211,7 +211,8 @@ class _Search:
         self.compared: dict[KernelConfig, Timing] = {}
         self.compared_at = self.lengths[-1]
         self.check_seconds = 0.0  # a wave
-        self.run_pace: dict[int, float] = {}  # by length, seconds a run of both phases
+        self.load_seconds = 0.0  # what timing a configuration takes beside its runs
+        self.run_seconds: dict[int, float] = {}  # by length, of a run of both phases
 
     def run(self) -> Found:
         """The phases one after another; an interruption ends them and leaves what is known."""
@@ -253,8 +254,6 @@ class _Search:
 
     def _following(self, again: deque[Slate], length: int, busy: int) -> list[Slate]:
         """The next wave, which is compiled while ``busy`` configurations are timed; empty where it would not fit."""
-        if busy and not self.run_pace:
-            return []  # how long anything takes is not known yet
         room = self._room(length, busy)
         batch = [again.popleft() for _ in range(min(len(again), room))]
         batch += self._take(room - len(batch))
@@ -388,7 +387,7 @@ class _Search:
             return
         self.bench.inputs(length, until)
         left = until - self.clock()
-        pace = self._cost(length, len(good), 1) / 2
+        pace = len(good) * self.run_seconds.get(length, self._cost(length, 1, 0))
         repeats = 2 * REPEATS if pace <= 0 else max(1, min(2 * REPEATS, int(left / 2 / pace) - 1))
         start = self.clock()
         outcomes = dict(zip(good, self.bench.time(good, length, repeats, until, kernels=False), strict=True))
@@ -419,7 +418,7 @@ class _Search:
         while left := [config for config in good if config not in timed]:
             repeats = self._repeats(length)
             room = int((until - self.clock()) / max(self._cost(length, 1, repeats), 1e-9)) if timed else len(left)
-            batch = left[: room if length in self.run_pace else 1]
+            batch = left[: room if length in self.run_seconds else 1]
             if not batch:
                 break
             self.bench.inputs(length, until)
@@ -437,7 +436,7 @@ class _Search:
         return made
 
     def _repeats(self, length: int) -> int:
-        return 1 if self.run_pace.get(length, 0.0) > LONG else REPEATS
+        return 1 if self.run_seconds.get(length, 0.0) > LONG else REPEATS
 
     def _check(self, configs: Sequence[KernelConfig], until: float) -> dict[KernelConfig, Failure | None]:
         """Why each cannot be used; asked of the machine once a configuration."""
@@ -456,13 +455,14 @@ class _Search:
         return {config: self.failed.get(config, unknown.get(config)) for config in configs}
 
     def _learn_pace(self, length: int, outcomes: Sequence[Outcome], repeats: int, start: float) -> None:
-        runs = len(outcomes) * (repeats + 1)
-        cut_off = any(isinstance(outcome, Failure) and outcome.kind == "no time" for outcome in outcomes)
-        if not cut_off:
-            self.run_pace[length] = (self.clock() - start) / runs
-        elif length not in self.run_pace:
+        runs = [sum(one.totals.values()) / 1e3 for one in outcomes if isinstance(one, Timing)]
+        cut_off = any(isinstance(one, Failure) and one.kind == "no time" for one in outcomes)
+        if runs:
+            self.run_seconds[length] = run = sum(runs) / len(runs)
+            self.load_seconds = max((self.clock() - start) / len(outcomes) - (repeats + 1) * run, 0.0)
+        elif cut_off and length not in self.run_seconds:
             # Not even one run was to be had: nothing more is begun there.
-            self.run_pace[length] = math.inf
+            self.run_seconds[length] = math.inf
 
     def _checking(self, configs: Sequence[KernelConfig]) -> float:
         """Seconds that checking what is not checked yet takes, in waves."""
@@ -471,10 +471,10 @@ class _Search:
 
     def _cost(self, length: int, count: int, repeats: int) -> float:
         """Seconds that timing takes; at a length not seen yet, as times are taken to grow."""
-        if length in self.run_pace:
-            return count * (repeats + 1) * self.run_pace[length]
-        seen = [pace * (length / other) ** GROWTH for other, pace in self.run_pace.items()]
-        return (count * (repeats + 1) + SETTING_UP) * min(seen, default=0.0)
+        seen = [run * (length / other) ** GROWTH for other, run in self.run_seconds.items()]
+        run = self.run_seconds.get(length, min(seen, default=0.0))
+        setting_up = 0 if length in self.run_seconds else SETTING_UP
+        return count * (self.load_seconds + (repeats + 1) * run) + setting_up * run
 
     def _end_of_trying(self) -> float:
         """When trying ends: sooner where the last comparison takes long, but not before a third of the budget."""

@@ -210,7 +210,7 @@ class _Run:
             lengths=rungs(length, surveyed_from(self.space)),
             seconds=self.budget * (1 - RESERVED) - (time.monotonic() - begun),
             clock=time.monotonic,
-            wave=self.checkers,
+            wave=wave_of(self.checkers),
             progress=None if told is None else lambda at: told(length, at),
         )
 
@@ -264,6 +264,11 @@ def surveyed_from(space: Space) -> int:
 def default_checkers() -> int:
     """How many processes compile side by side: a core is left for the parent, one for the child that takes times."""
     return max(1, min(14, cores() - 2))
+
+
+def wave_of(checkers: int) -> int:
+    """How many configurations are compiled side by side: several processes share one, so that none waits for long."""
+    return max(1, checkers // 2)
 
 
 def cores() -> int:

@@ -54,7 +54,7 @@ def _listen(requests: queue.Queue[str]) -> None:
 def _answer(runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["do"]:
         case "compile":
-            runner.compile(config_from_json(request["config"]))
+            runner.compile(config_from_json(request["config"]), request["part"], request["parts"])
             return {"done": True}
         case "inputs":
             runner.inputs(request["length"])

@@ -160,3 +160,13 @@ def test_a_child_whose_device_may_be_broken_is_replaced() -> None:
         assert child._process is not first
     finally:
         child.close()
+
+
+def test_what_does_not_compile_is_not_checked() -> None:
+    bench = ChildBench(job("uncompilable:16.1 exit:tile=16"), 2, FAKE)
+    try:
+        why, good = bench.check([KernelConfig(tile=16), GOOD], soon())
+        assert why == Failure("error", "KernelFailure: no such layout", "attend_fwd_kernel")
+        assert good is None
+    finally:
+        bench.close()

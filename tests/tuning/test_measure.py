@@ -205,8 +205,9 @@ def test_kernels_are_compiled_without_a_launch_or_left_out() -> None:
     module = ModuleType("generated")
     module.LAUNCH = {"one_kernel": {}, "other_kernel": {}}  # type: ignore[attr-defined]
     one, other = module.one_kernel, module.other_kernel = Kernel("one"), Kernel("other")  # type: ignore[attr-defined]
-    with only_compiled(module):
+    with only_compiled(module, ("one_kernel",)):
         module.one_kernel[1,](1, num_warps=4)
+        module.other_kernel[1,](1, num_warps=4)
     with left_out(module, ("one_kernel",)):
         module.one_kernel[1,](2)
         module.other_kernel[1,](3)

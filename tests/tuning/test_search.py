@@ -177,7 +177,8 @@ def test_the_next_wave_is_compiled_while_one_is_timed() -> None:
 
     bench.time = time  # type: ignore[method-assign, assignment]
     run(bench)
-    assert seen[0] == (0, 1)  # of the first wave one, to know the pace
+    assert seen[0][0] > 0
+    assert seen[0][1] == 1  # of the first wave one, to know the pace
     assert (4, 4) in seen
     assert set(bench.ahead) <= set(bench.checked)
 
@@ -204,7 +205,7 @@ def test_a_short_budget_goes_where_it_is_worth_it() -> None:
 
 
 def test_where_runs_take_too_long_a_shorter_length_decides() -> None:
-    bench = FakeBench(run_seconds=0.2)
+    bench = FakeBench(slowness=5.0)
     found = run(bench, 60.0, lengths=(8192, 131072))
     assert (found.length, found.config) == (8192, BEST)
     assert bench.cut_off == 0
