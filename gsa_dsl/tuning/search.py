@@ -10,7 +10,7 @@ apart. All phases end in time: a wave is only begun if it will fit.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -32,8 +32,12 @@ SETTING_UP = 2
 """Runs that making the inputs at a new length takes as long as."""
 GROWTH = 1.5
 """The power of the length that the time of a run is taken to grow with, where it has not been seen."""
-NEAR = 1.3
-"""Shared values at which all kernels together take this many times the best's time are left for last."""
+TURN = 1.05
+"""Each turn of shared values counts as if all kernels together took so many times as long: others come in between."""
+UNSEEN = 0.01
+"""What a value that was not tried is taken to save, as a logarithm: it comes before what is known to save nothing."""
+SHRINKING, SWEEPS = 1.0, 10
+"""Of fitted effects: as if there were so many more values of no effect, and how often each is fitted to the others."""
 MARGIN = 0.01
 """A configuration must be faster by this much, or the planner's own is kept: less is noise."""
 
@@ -111,6 +115,7 @@ class Knowledge:
     """Milliseconds of each choice within its slot; what could not be measured is not in it, and so never chosen."""
 
     times: dict[Slot, dict[Choice, float]] = field(default_factory=dict)
+    _fitted: dict[str, tuple[int, dict[tuple[str, int], float]]] = field(default_factory=dict)
 
     def learn(self, space: Space, config: KernelConfig, timing: Timing) -> None:
         """Take in what one run says of every group."""
@@ -118,7 +123,8 @@ class Knowledge:
             slot = (group.name, choice_of(config, group.shared))
             choice = choice_of(config, (axis.field for axis in group.axes))
             known = self.times.setdefault(slot, {})
-            known[choice] = min(timing.of(group.kernels), known.get(choice, math.inf))
+            # Kernels that this length has no use for take no time at all.
+            known[choice] = min(max(timing.of(group.kernels), 1e-9), known.get(choice, math.inf))
 
     def best(self, slot: Slot, count: int = 1) -> list[Choice]:
         """The fastest choices of a slot."""
@@ -126,19 +132,29 @@ class Knowledge:
         return sorted(known, key=lambda choice: known[choice])[:count]
 
     def promise(self, slot: Slot, choice: Choice) -> float:
-        """How much longer than a slot's best a choice may take, as a logarithm: what each of its values has cost alone.
+        """About how much longer than others in its slot a choice takes, as a logarithm, by its values one at a time.
 
-        A value costs what the best choice with it takes longer, in whichever slot of the group that is least. One that
-        was never tried costs nothing: it may be the best.
+        What values cost is taken from all slots of the group, each beside its own mean, and shrunk towards nothing
+        where it was seen seldom.
         """
-        least: dict[tuple[str, int], float] = {}
-        for (group, _), known in self.times.items():
-            if group == slot[0] and known:
-                best = max(min(known.values()), 1e-9)
-                for other, time in known.items():
-                    for value in other:
-                        least[value] = min(math.log(max(time, 1e-9) / best), least.get(value, math.inf))
-        return sum(least.get(value, 0.0) for value in choice)
+        count = sum(map(len, self.times.values()))
+        if self._fitted.get(slot[0], (-1, {}))[0] != count:
+            slots = [known for (group, _), known in self.times.items() if group == slot[0] and known]
+            self._fitted[slot[0]] = count, _effects(slots)
+        effects = self._fitted[slot[0]][1]
+        return sum(effects.get(value, -UNSEEN) for value in choice)
+
+    def expect(self, slot: Slot) -> float:
+        """The best time of a slot; where it was not seen, of others of the group by what its shared values cost."""
+        best = {other: min(known.values()) for other, known in self.times.items() if other[0] == slot[0] and known}
+        if slot in best or not best:
+            return best.get(slot, 0.0)
+        least = min(best.values())
+        ratios = [
+            min((time / least for (_, shared), time in best.items() if value in shared), default=1.0)
+            for value in slot[1]
+        ]
+        return least * math.prod(ratios)
 
     def total(self, space: Space, combination: Choice) -> float:
         """The least time of all groups together at these shared values; infinite where a group is unknown."""
@@ -203,6 +219,7 @@ class _Search:
         self.known = Knowledge()
         self.good: set[KernelConfig] = set()
         self.failed: dict[KernelConfig, Failure] = {}
+        self.turns: Counter[Choice] = Counter()
         self.slates = self._slates()
         self.worked: set[Choice] = set()  # shared values at which something ran
         self.given_up: set[Choice] = set()  # and at which nothing does
@@ -218,7 +235,7 @@ class _Search:
         """The phases one after another; an interruption ends them and leaves what is known."""
         try:
             self._try()
-            left = self._turn()
+            left = self._left()
             self._decide(self._halve())
         except KeyboardInterrupt:
             return self._conclude("interrupted")
@@ -275,19 +292,24 @@ class _Search:
         return taken
 
     def _slates(self) -> Iterator[Slate]:
-        """Configurations of untried choices, by turns at the shared values that look good, until nothing is left."""
-        while turn := self._turn():
-            for combination in turn:
-                slots = [slot for slot in _slots(self.space, combination) if self.queues.get(slot)]
-                if slots:
-                    yield self._slate(combination, [(slot, self._next(slot)) for slot in slots])
+        """Configurations of untried choices, most often at the shared values that look good, until nothing is left."""
+        while left := self._left():
+            seen = {value for combination in self.turns for value in combination}
 
-    def _turn(self) -> list[Choice]:
-        """The shared values with something left to try: those near the best first, then the others."""
-        left = [one for one in self.combinations if one not in self.given_up and self._open(one)]
-        totals = {one: self.known.total(self.space, one) for one in self.combinations}
-        best = min(totals.values(), default=math.inf)
-        return [one for one in left if math.isinf(totals[one]) or totals[one] <= NEAR * best] or left
+            def last(one: Choice, seen: set[tuple[str, int]] = seen) -> tuple[bool, float]:
+                return seen.issuperset(one), self._expected(one) * TURN ** self.turns[one]
+
+            combination = min(left, key=last)
+            self.turns[combination] += 1
+            slots = [slot for slot in _slots(self.space, combination) if self.queues.get(slot)]
+            yield self._slate(combination, [(slot, self._next(slot)) for slot in slots])
+
+    def _expected(self, combination: Choice) -> float:
+        return sum(self.known.expect(slot) for slot in _slots(self.space, combination))
+
+    def _left(self) -> list[Choice]:
+        """The shared values with something left to try."""
+        return [one for one in self.combinations if one not in self.given_up and self._open(one)]
 
     def _open(self, combination: Choice) -> bool:
         """Whether there is something left to try, and every kernel has a choice that may run."""
@@ -481,8 +503,8 @@ class _Search:
         if 1.5 * self._cost(self.lengths[-1], 2, 1) > 2 / 3 * self.seconds:
             # Runs at the real length take too long for any comparison: the shorter length has all the time.
             return self.begun + HALVING * self.seconds
-        last = self._cost(self.lengths[-1], FINALISTS + 1, 1)
-        return self.begun + max(min(self.trying * self.seconds, self.seconds - 1.5 * last), self.seconds / 3)
+        last = self._cost(self.lengths[-1], FINALISTS, 1)
+        return self.begun + max(min(self.trying * self.seconds, self.seconds - 1.2 * last), self.seconds / 3)
 
     def _room(self, length: int, busy: int) -> int:
         """How many configurations fit in the next wave, once ``busy`` are timed and it is compiled; at most a wave."""
@@ -521,3 +543,18 @@ def _slots(space: Space, combination: Choice) -> list[Slot]:
 def _other_values(axis: Axis, config: KernelConfig) -> list[Choice]:
     own = value_of(config, axis.field)
     return [((axis.field, value),) for value in axis.values if value != own]
+
+
+def _effects(slots: Sequence[Mapping[Choice, float]]) -> dict[tuple[str, int], float]:
+    """What each value of an axis costs, as a logarithm: effects that add up, each fitted to what the others leave."""
+    rows = []
+    for known in slots:
+        mean = sum(math.log(time) for time in known.values()) / len(known)
+        rows += [(choice, math.log(time) - mean) for choice, time in known.items()]
+    effects: dict[tuple[str, int], float] = {value: 0.0 for choice, _ in rows for value in choice}
+    with_value = {value: [(choice, cost) for choice, cost in rows if value in choice] for value in effects}
+    for _ in range(SWEEPS):
+        for value, of in with_value.items():
+            left = sum(cost - sum(effects[one] for one in choice) + effects[value] for choice, cost in of)
+            effects[value] = left / (len(of) + SHRINKING)
+    return effects
