@@ -41,6 +41,9 @@ class ChildBench:
         self._compiling, self._making = _Background(), _Background()
         self._compiled: dict[KernelConfig, Failure | None] = {}
 
+    def ready(self, until: float) -> None:
+        self._crew.ask_all([{"do": "ready"}] * len(self._crew), until, math.inf)
+
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
         self._compiling.begin(lambda: self._compile(configs, math.inf))
 
@@ -165,6 +168,9 @@ class RememberingBench:
     def __init__(self, bench: ChildBench, journal: Journal) -> None:
         self._bench, self._journal = bench, journal
         self._good = {config for config, _ in journal.timings}
+
+    def ready(self, until: float) -> None:
+        self._bench.ready(until)
 
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
         new = [config for config in configs if config not in self._good and config not in self._journal.failures]

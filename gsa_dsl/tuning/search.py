@@ -23,6 +23,8 @@ from gsa_dsl.tuning.space import Axis, Choice, Group, Space, choice_of, project,
 
 TRYING, HALVING = 0.65, 0.85
 """Shares of the budget after which no new choices are tried, and after which the last comparison begins."""
+COMPILED = 0.5
+"""The share of a wave's check that is left where no kernel is new."""
 FINALISTS = 3
 REPEATS = 3
 """Runs a configuration is timed in, after one that is not counted; one where runs are long."""
@@ -44,6 +46,9 @@ MARGIN = 0.01
 
 class Bench(Protocol):
     """What the search needs of the machine; all times are those of the search's clock."""
+
+    def ready(self, until: float) -> None:
+        """Wait for the machine to be ready to check."""
 
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
         """Begin to compile what will be checked next, and return at once."""
@@ -227,7 +232,7 @@ class _Search:
         self.sampled: dict[KernelConfig, Timing] = {}
         self.compared: dict[KernelConfig, Timing] = {}
         self.compared_at = self.lengths[-1]
-        self.check_seconds = 0.0  # a wave
+        self.check_seconds, self.least_check = 0.0, math.inf  # a wave
         self.load_seconds = 0.0  # what timing a configuration takes beside its runs
         self.run_seconds: dict[int, float] = {}  # by length, of a run of both phases
 
@@ -245,6 +250,7 @@ class _Search:
         """Waves of slates at the shortest length, until every choice was in one or the time for it is over."""
         length = self.lengths[0]
         self.bench.inputs_ahead(length)
+        self.bench.ready(self._end_of_trying())
         again: deque[Slate] = deque()
         batch = [Slate(self.space.base, tuple(self._own(self.space.base))), *self._take(self.wave - 1)]
         while batch:
@@ -361,7 +367,8 @@ class _Search:
 
     def _halve(self) -> list[KernelConfig]:
         """The best of every group again at the real length, as far as time allows; the configurations to compare."""
-        length, until = self.lengths[-1], self.begun + HALVING * self.seconds
+        length = self.lengths[-1]
+        until = min(self.begun + HALVING * self.seconds, self._last_comparison())
         totals = {one: self.known.total(self.space, one) for one in self.combinations}
         ranked = sorted((one for one in totals if math.isfinite(totals[one])), key=lambda one: totals[one])[:FINALISTS]
         again = Knowledge()
@@ -473,7 +480,8 @@ class _Search:
                     unknown[config] = why
                 else:
                     self.failed[config] = why
-            self.check_seconds = max((self.clock() - start) / -(-len(new) // self.wave), 0.5 * self.check_seconds)
+            self.check_seconds = (self.clock() - start) / -(-len(new) // self.wave)
+            self.least_check = min(self.least_check, self.check_seconds)
         return {config: self.failed.get(config, unknown.get(config)) for config in configs}
 
     def _learn_pace(self, length: int, outcomes: Sequence[Outcome], repeats: int, start: float) -> None:
@@ -487,29 +495,36 @@ class _Search:
             self.run_seconds[length] = math.inf
 
     def _checking(self, configs: Sequence[KernelConfig]) -> float:
-        """Seconds that checking what is not checked yet takes, in waves."""
+        """Seconds that checking takes of what is put together from kernels that were compiled before."""
         new = sum(config not in self.good and config not in self.failed for config in configs)
-        return -(-new // self.wave) * self.check_seconds
+        return -(-new // self.wave) * self.least_check * COMPILED if new else 0.0
 
     def _cost(self, length: int, count: int, repeats: int) -> float:
         """Seconds that timing takes; at a length not seen yet, as times are taken to grow."""
         seen = [run * (length / other) ** GROWTH for other, run in self.run_seconds.items()]
         run = self.run_seconds.get(length, min(seen, default=0.0))
-        setting_up = 0 if length in self.run_seconds else SETTING_UP
-        return count * (self.load_seconds + (repeats + 1) * run) + setting_up * run
+        timing = count * (self.load_seconds + (repeats + 1) * run)
+        return timing if length in self.run_seconds else timing + SETTING_UP * run
 
     def _end_of_trying(self) -> float:
         """When trying ends: sooner where the last comparison takes long, but not before a third of the budget."""
         if 1.5 * self._cost(self.lengths[-1], 2, 1) > 2 / 3 * self.seconds:
             # Runs at the real length take too long for any comparison: the shorter length has all the time.
             return self.begun + HALVING * self.seconds
-        last = self._cost(self.lengths[-1], FINALISTS, 1)
-        return self.begun + max(min(self.trying * self.seconds, self.seconds - 1.2 * last), self.seconds / 3)
+        return max(min(self.begun + self.trying * self.seconds, self._last_comparison()), self.begun + self.seconds / 3)
+
+    def _last_comparison(self) -> float:
+        """When the comparison of a few must begin to be over in time."""
+        return self.begun + self.seconds - 1.2 * self._cost(self.lengths[-1], FINALISTS, 1)
 
     def _room(self, length: int, busy: int) -> int:
         """How many configurations fit in the next wave, once ``busy`` are timed and it is compiled; at most a wave."""
         each = self._cost(length, 1, self._repeats(length))
-        left = self._end_of_trying() - self.clock() - busy * each - self.check_seconds
+        if math.isinf(each):
+            return 0
+        # What is compiled meanwhile is ready no sooner than that takes, and is still to be checked.
+        ready = max(busy * each + COMPILED * self.check_seconds, self.check_seconds)
+        left = self._end_of_trying() - self.clock() - ready
         return max(0, min(self.wave, int(min(left / max(each, 1e-9), self.wave))))
 
     def _fastest(self, timed: dict[KernelConfig, Timing]) -> KernelConfig | None:
