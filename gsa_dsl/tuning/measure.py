@@ -101,6 +101,7 @@ class Bench:
         if self.cuda:
             with only_compiled(compiled.kernels, list(compiled.kernels.LAUNCH)[part::parts]):
                 self._results(compiled)
+            torch.cuda.empty_cache()
 
     def check(self, config: KernelConfig) -> None:
         """First the float64 reference at a short length, then the default's result where keys are left out."""

@@ -7,16 +7,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.runtime import loader
 from gsa_dsl.tuning import measure
 from gsa_dsl.tuning.inputs import drift, overlap, overlap_of, workload
 from gsa_dsl.tuning.job import Job, KernelFailure, WrongResult
-from gsa_dsl.tuning.launches import launches_watched, left_out, only_compiled
+from gsa_dsl.tuning.launches import launches_replaced, launches_watched, left_out, only_compiled
 from gsa_dsl.tuning.measure import Bench, row_error
+from gsa_dsl.tuning.space import space_of
+from gsa_dsl.tuning.tuner import Subject, job_of, surveyed_from
 from tests.codegen.generated import PARAMS, example
 
 SMALL = KernelConfig(
@@ -239,3 +243,32 @@ def test_the_overlap_of_choices_needs_neither_attention_nor_loss(tmp_path: Path)
         assert overlap_of(made.default, inputs) == overlap(aux.selection)
     assert "list_kernel" in launched
     assert not {"attend_fwd_kernel", "indexer_loss_kernel"} & set(launched)
+
+
+@pytest.mark.parametrize("name", ["gsa", "dsa", "msa", "nsa_select", "sliding_sink"])
+def test_what_is_timed_was_compiled_by_the_check(name: str, tmp_path: Path) -> None:
+    """Triton compiles apart for integers that are 1 or multiples of 16: none may be so at one length alone."""
+    subject = Subject(example(name).text, f"{name}.gsa", {}, 16, 1, 32, "float32", "interpret")
+    long_length = surveyed_from(space_of(subject.plan())) + 1024
+    made = Bench(replace(job_of(subject, None, str(tmp_path)), check_length=4096, long_length=long_length))
+    kernels = made.default.kernels
+    seen: dict[str, set[tuple[object, ...]]] = {}
+
+    compiled_ones = loader.load_module(made.default.path)
+
+    def note(kernel: str, _: object, grid: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        params = getattr(compiled_ones, kernel).params
+        named = {**{param.name: x for param, x in zip(params, args, strict=False)}, **kwargs}
+        free = {param.name for param in params if param.do_not_specialize}
+        whole = {name: x for name, x in named.items() if isinstance(x, int) and name not in free}
+        kinds = ((name, x if isinstance(x, bool) else (x == 1, x % 16 == 0)) for name, x in whole.items())
+        seen.setdefault(kernel, set()).add(tuple(kinds))
+
+    with launches_replaced(kernels, note):
+        made._results(made.default)
+        before = {kernel: set(variants) for kernel, variants in seen.items()}
+        inputs = workload(made.default, 12288, dtype=torch.float32, device="cpu").requires_grad_()
+        made._forward(made.default, inputs)
+        made._training(made.default, inputs)
+    assert seen == before
+    assert set(seen) >= set(kernels.LAUNCH) - {"attend_bwd_key_kernel"}
