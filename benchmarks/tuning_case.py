@@ -40,7 +40,7 @@ from gsa_dsl.tuning.tuner import (
     wave_of,
 )
 
-COMPARING = 30.0
+COMPARING = 60.0
 """Seconds for the last comparison, at most: one run of each at least."""
 SWEEPING = 0.9
 """Share of a sweep's time after which no new choices are tried."""
@@ -106,6 +106,8 @@ class _One:
     def __init__(self, request: Request, begun: float) -> None:
         self.request, self.case, self.until = request, request.case, begun + request.seconds
         self.subject = self.case.subject(Path(request.path))
+        if request.runner == GPU_BENCH and not torch.cuda.is_available():
+            raise RuntimeError("there is no CUDA device")
         self.here = machine() if torch.cuda.is_available() else _nothing()
         self.space, self.survivors = space_and_survivors(self.subject, self.case.overlap, limits_of(self.here))
 

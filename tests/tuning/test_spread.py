@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import spread, tuning
 from benchmarks.spread import Ended, Spread, Task, gpu_environments
@@ -183,3 +184,11 @@ def test_the_plan_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert "sliding_sink L=32768" in planned[8]  # of the lengths of which one is swept whole
     assert total.startswith("12 jobs, ")
     assert total.endswith(" with 4")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_loss_and_no_result(specs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert tuning.main([str(specs / "wide.gsa"), "--lengths", "8192", "--out", str(specs / "o"), "--gpus", "1"]) == 1
+    assert not (specs / "o").exists()
+    assert "wide L=8192: lost after " in (said := capfd.readouterr().out)
+    assert "RuntimeError: there is no CUDA device" in said
