@@ -1,7 +1,7 @@
 """What searches found, for everyone: ``python -m benchmarks.ship found.jsonl --to gsa_dsl/tuning/shipped/h100.json``.
 
 Reads the lines of ``python -m benchmarks.tuning``, writes the entries as a file that comes with the package, and the
-table of docs/tuning.md between its two markers. Of several lines for a case the last counts.
+table of docs/tuning.md between its two markers. Of several lines for a case the last counts, of each kind.
 """
 
 from __future__ import annotations
@@ -42,8 +42,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def newest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last line of each case, in the order of spec, length and overlap."""
-    by_case = {json.dumps(line["case"], sort_keys=True): line for line in lines}
+    """The last search of each case, with the sweep that it was held against; by spec, length and overlap."""
+    by_case: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        case = json.dumps(line["case"], sort_keys=True)
+        if "sweep" not in line:
+            by_case[case] = line
+        elif case in by_case and not line["sweep"]["finished"]:
+            by_case[case] = {"sweep": line["sweep"]} | by_case[case]
+        elif case in by_case and line["together"] is not None:
+            by_case[case] |= {name: line[name] for name in ("sweep", "together")}
     return sorted(by_case.values(), key=lambda line: [line["case"][x] or 0 for x in ("spec", "length", "overlap")])
 
 
@@ -57,13 +65,17 @@ def render(lines: list[dict[str, Any]]) -> str:
     mean = math.exp(sum(map(math.log, gains)) / len(gains))
     here = compared[0]["machine"]
     said = f"{here['gpu']}, torch {here['torch']}, triton {here['triton']}; times in ms, geometric mean of the gains"
-    return f"{_HEAD}{''.join(rows)}\n{said} {mean:.2f}.\n"
+    swept = [_of_best(line) for line in compared if len(line["together"]) > 2]
+    worst = f" Beside a sweep's best, of {len(swept)}: {min(swept):.2f} at worst." if swept else ""
+    return f"{_HEAD}{''.join(rows)}\n{said} {mean:.2f}.{worst}\n"
 
 
 def _row(line: dict[str, Any]) -> str:
-    case, (default, found, *swept) = line["case"], line["together"]
+    case, (default, found, *_), sweep = line["case"], line["together"], line.get("sweep")
     overlap = "" if line["overlap"] is None else f"{line['overlap']:.2f}"
-    of_best = f"{gain(Timing(swept[0]), Timing(found)):.2f} ({line['sweep']['of']})" if swept else ""
+    of_best = ""
+    if sweep is not None:
+        of_best = f"{_of_best(line):.2f} ({sweep['of']})" if sweep["finished"] else "unfinished"
     times = (f"{x[phase]:.2f}" for phase in ("forward", "training") for x in (default, found))
     cells = (
         f"`{case['spec']}`",
@@ -80,6 +92,11 @@ def _row(line: dict[str, Any]) -> str:
 def _gain(line: dict[str, Any]) -> float:
     default, found = (Timing(totals) for totals in line["together"][:2])
     return gain(default, found)
+
+
+def _of_best(line: dict[str, Any]) -> float:
+    _, found, swept = (Timing(totals) for totals in line["together"])
+    return gain(swept, found)
 
 
 def inserted(text: str, table: str) -> str:

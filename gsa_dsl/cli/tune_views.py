@@ -26,8 +26,9 @@ def show_space(name: str, space: Space) -> None:
         for number, axis in enumerate(group.axes):
             slots = f"{len(space.choices(group))} x {len(space.slots(group))}" if number == 0 else ""
             rows.append((group.name if number == 0 else "", axis.field, _values(axis, space), slots))
-    if space.workspace is not None:
-        rows.append(("workspace", space.workspace.field, _values(space.workspace, space), ""))
+    rows += [
+        ("whole calls" if n == 0 else "", axis.field, _values(axis, space), "") for n, axis in enumerate(space.whole)
+    ]
     columns = (Column("group"), Column("field"), Column("values (planner's in brackets)"), Column("choices", True))
     print_table(f"space of {name}", columns, rows)
     print(f"{space.size:,} configurations; {space.to_measure:,} times of single kernels decide among them")
@@ -38,9 +39,8 @@ def space_json(space: Space) -> Json:
         {"name": group.name, "kernels": list(group.kernels), "shared": list(group.shared), "axes": _axes(group.axes)}
         for group in space.groups
     ]
-    workspace = None if space.workspace is None else list(space.workspace.values)
     sizes = {"configurations": space.size, "to_measure": space.to_measure}
-    return {"shared": _axes(space.shared), "groups": groups, "workspace_mib": workspace, **sizes}
+    return {"shared": _axes(space.shared), "groups": groups, "whole_calls": _axes(space.whole), **sizes}
 
 
 def _axes(axes: tuple[Axis, ...]) -> dict[str, list[int]]:

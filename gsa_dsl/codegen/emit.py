@@ -190,7 +190,8 @@ def _columns(plan: Plan) -> dict[str, object]:
     config, block = plan.config, plan.grain.block
     columns, parts = max(config.score_keys // block, 1), max(block // config.score_keys, 1)
     return {
-        "list_pad": max(max(config.block_keys, config.backward_keys) // block, 1),
+        # Rows of lists begin at multiples of 16 at every length: Triton would compile anew where they do not.
+        "list_pad": max(max(config.block_keys, config.backward_keys) // block, 16),
         # A step of the attention's walk lies within one block.
         "whole_steps": block >= max(config.block_keys, config.backward_keys),
         "columns_a_tile": columns,

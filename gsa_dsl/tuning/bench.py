@@ -1,14 +1,16 @@
 """The machine as the search sees it: a crew of children that compile and check, one child that takes times.
 
-Checks run side by side, times are taken while nothing else uses the GPU. What was measured is written down at once, so
-that a search that was interrupted goes on where it was.
+Checks run side by side, times are taken while nothing else runs on the GPU; meanwhile what is next is compiled. What
+was measured is written down at once, so that a search that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,14 @@ from gsa_dsl.tuning.children import GPU_BENCH, Child, Crew
 from gsa_dsl.tuning.job import Failure, Job, Outcome, Timing, outcome_from_json, outcome_to_json
 from gsa_dsl.tuning.space import config_from_json, config_to_json
 
-PATIENCE = 40.0
-"""Seconds after which a child that says nothing is taken to hang: checks compile, runs at great length take long."""
+NOTHING_SAID = ("no time", "not started")
+"""Kinds of failures that say nothing of a configuration."""
+PATIENCE = 60.0
+"""Seconds after which a child that checks and says nothing is taken to hang: much is compiled on a busy machine."""
+PARTS = 4
+"""How many children share the kernels of a configuration, to compile them."""
+RUNNING = 300.0
+"""The same of the child that takes times, whose requests are many runs, at great length."""
 
 
 class ChildBench:
@@ -30,17 +38,46 @@ class ChildBench:
         self._crew = Crew([Child(job, runner, blocking) for _ in range(checkers)])
         self._timer = Child(job, runner)
         self._patience = patience
+        self._compiling, self._making = _Background(), _Background()
+        self._compiled: dict[KernelConfig, Failure | None] = {}
+
+    def ready(self, until: float) -> None:
+        self._crew.ask_all([{"do": "ready"}] * len(self._crew), until, math.inf)
+
+    def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
+        self._compiling.begin(lambda: self._compile(configs, math.inf))
+
+    def _compile(self, configs: Sequence[KernelConfig], until: float) -> None:
+        """Kernel by kernel side by side; what is learned of failures, :meth:`check` tells."""
+        parts = min(PARTS, len(self._crew))
+        pairs = [(config, part) for config in configs for part in range(parts)]
+        requests = [{"do": "compile", "config": config_to_json(c), "part": n, "parts": parts} for c, n in pairs]
+        for (config, _), answer in zip(pairs, self._crew.ask_all(requests, until, self._patience), strict=True):
+            why = answer if isinstance(answer, Failure) and answer.kind not in NOTHING_SAID else None
+            self._compiled[config] = self._compiled.get(config) or why
+
+    def inputs_ahead(self, length: int) -> None:
+        self._making.begin(lambda: self._timer.ask({"do": "inputs", "length": length}, math.inf, RUNNING))
+
+    def inputs(self, length: int, until: float) -> None:
+        self._making.over(until)
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
-        requests = [{"do": "check", "config": config_to_json(config)} for config in configs]
-        answers = self._crew.ask_all(requests, until, self._patience)
-        return [answer if isinstance(answer, Failure) else None for answer in answers]
+        if not self._compiling.over(until):
+            return [Failure("no time", "still compiling") for _ in configs]
+        self._compile([config for config in configs if config not in self._compiled], until)
+        known = {config: why for config in configs if (why := self._compiled[config]) is not None}
+        new = [config for config in configs if config not in known]
+        requests = [{"do": "check", "config": config_to_json(config)} for config in new]
+        answers = dict(zip(new, self._crew.ask_all(requests, until, self._patience), strict=True)) | known
+        return [answer if isinstance(answer := answers[config], Failure) else None for config in configs]
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
     ) -> list[Outcome]:
         """All in one request; if that fails, each by itself, so that one failure is one configuration's."""
-        seconds = max(until - time.monotonic(), 0.0)
+        # What goes on a little longer must not be cut off.
+        seconds = 0.8 * max(until - time.monotonic(), 0.0)
         request = {
             "do": "time",
             "configs": [config_to_json(config) for config in configs],
@@ -66,7 +103,31 @@ class ChildBench:
         self._timer.close()
 
     def _ask(self, request: Mapping[str, Any], until: float) -> dict[str, Any] | Failure:
-        return self._timer.ask(request, until, self._patience)
+        if not self._making.over(until):
+            return Failure("no time", "still making inputs")
+        return self._timer.ask(request, until, RUNNING)
+
+
+class _Background:
+    """One thing at a time that goes on while its caller does something else."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def begin(self, task: Callable[[], object]) -> None:
+        """Unless something is still going on."""
+        if self.over(0.0):
+            self._thread = threading.Thread(target=task, daemon=True)
+            self._thread.start()
+
+    def over(self, until: float) -> bool:
+        """Whether it is finished, at the latest at the monotonic time ``until``; an interruption passes through."""
+        while self._thread is not None and self._thread.is_alive():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self._thread.join(min(left, 0.1))
+        return True
 
 
 class Journal:
@@ -108,6 +169,20 @@ class RememberingBench:
         self._bench, self._journal = bench, journal
         self._good = {config for config, _ in journal.timings}
 
+    def ready(self, until: float) -> None:
+        self._bench.ready(until)
+
+    def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
+        new = [config for config in configs if config not in self._good and config not in self._journal.failures]
+        if new:
+            self._bench.compile_ahead(new)
+
+    def inputs_ahead(self, length: int) -> None:
+        self._bench.inputs_ahead(length)
+
+    def inputs(self, length: int, until: float) -> None:
+        self._bench.inputs(length, until)
+
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
         known: dict[KernelConfig, Failure | None] = {config: None for config in configs if config in self._good}
         known |= {config: self._journal.failures[config] for config in configs if config in self._journal.failures}
@@ -131,5 +206,5 @@ class RememberingBench:
         return [known.get(config) or outcomes[config] for config in configs]
 
     def _note(self, config: KernelConfig, length: int, outcome: Outcome) -> None:
-        if not isinstance(outcome, Failure) or outcome.kind not in ("no time", "not started"):
+        if not isinstance(outcome, Failure) or outcome.kind not in NOTHING_SAID:
             self._journal.write(config, length, outcome)

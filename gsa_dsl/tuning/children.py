@@ -95,7 +95,13 @@ class Child:
                 Failure("no time", "not finished") if limit >= until else Failure("hung", f"silent for {patience:g} s")
             )
         answer: dict[str, Any] = json.loads(line)
-        return Failure(**answer["failure"]) if "failure" in answer else answer
+        if "failure" not in answer:
+            return answer
+        failure = Failure(**answer["failure"])
+        if failure.kind == "error":
+            # After an error of the device every later launch fails too: that must not be held against others.
+            self.close()
+        return failure
 
     def _line(self, until: float) -> bytes:
         """The next line; raises EOFError when there will be none, TimeoutError when it takes too long."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsa_dsl.tuning.space import Choice, Group, Space
+from gsa_dsl.tuning.space import BY_KEY, Choice, Group, Space
 
 WGMMA_ROWS = 64
 """A tile of fewer rows leaves matrix instructions of this many partly idle."""
@@ -71,8 +71,14 @@ def _attend(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
 
 def _backward(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
     rows, keys = x["tile"] * space.group_pad, x["backward_keys"]
-    accumulators = rows * space.dim + keys * space.dim + 2 * rows * keys
+    accumulators = rows * space.dim + 2 * rows * keys
     return accumulators, _operands(rows, keys, space.dim, x["backward.stages"], 2, itemsize)
+
+
+def _by_key(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
+    rows, keys = max(min(x["backward_rows"], x["tile"] * space.group_pad), space.group_pad), x["backward_keys"]
+    accumulators = 2 * keys * space.dim + 2 * rows * keys
+    return accumulators, _operands(keys, rows, space.dim, x["by_key.stages"], 2, itemsize)
 
 
 def _score(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
@@ -90,4 +96,4 @@ def _operands(rows: int, keys: int, dim: int, stages: int, of_rows: int, itemsiz
     return (of_rows * rows + max(stages - 1, 1) * 2 * keys) * dim * itemsize
 
 
-_NEEDS = {"attend": _attend, "backward": _backward, "score": _score, "loss": _loss}
+_NEEDS = {"attend": _attend, "backward": _backward, BY_KEY: _by_key, "score": _score, "loss": _loss}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gsa_dsl.testing.inputs import Inputs, make_inputs
+from gsa_dsl.tuning.launches import left_out
 
 if TYPE_CHECKING:
     from gsa_dsl.compiler import CompiledAttention
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _PROBE = 13  # a length that no other size of a tensor is taken for
 _RUNS, _RUN = 48, 9  # how many runs of queries are looked at, and how long they are
 _STEADIEST = 24.0  # log2 of the longest memory, in tokens
+_NOT_CHOOSING = ("attend_fwd_kernel", "indexer_loss_kernel")
 
 
 def workload(
@@ -69,10 +72,14 @@ def drifting(inputs: Inputs, memory: float) -> Inputs:
 
 
 def _drifted(x: Tensor, has_features: bool, memory: float) -> Tensor:
-    """``x`` [.., length, features] or [.., length] with every feature drifting along the sequence."""
-    along = x.float().transpose(-2, -1) if has_features else x.float()
-    moved = drift(along, memory)
-    return (moved.transpose(-2, -1) if has_features else moved).contiguous().to(x.dtype)
+    """``x`` [batch, heads, .., length, features] or [batch, heads, .., length], every feature drifting along it."""
+    moved = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for head in range(x.shape[1]):  # one at a time: the transform of all at once fills a GPU
+        along = x[:, head].float()
+        moved[:, head] = (
+            drift(along.transpose(-2, -1), memory).transpose(-2, -1) if has_features else drift(along, memory)
+        )
+    return moved
 
 
 def _stretched(x: Tensor, length: int) -> Tensor:
@@ -109,8 +116,12 @@ def overlap(selection: Selection) -> float:
 
 def overlap_of(compiled: CompiledAttention, inputs: Inputs) -> float | None:
     """The overlap of the choices made on ``inputs``; None where nothing is chosen."""
-    with torch.no_grad():
-        aux: Any = compiled(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
+    query = inputs.query
+    suited = compiled._suited_to(query.dtype, query.shape[2], query.device)
+    # The choice alone is of interest, and attention and loss take the longer the less alike it is.
+    unneeded = left_out(suited.kernels, _NOT_CHOOSING) if hasattr(suited.kernels, "LAUNCH") else nullcontext()
+    with torch.no_grad(), unneeded:
+        aux: Any = suited(query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
     return None if aux.selection is None else overlap(aux.selection)
 
 

@@ -15,7 +15,8 @@ class Job:
     """What is tuned: a spec for one head shape, dtype and overlap of choices (None where nothing is chosen).
 
     ``folder`` is where candidates' modules are written; ``check_length`` the length at which a candidate is compared
-    with the default; ``backend`` 'triton', or 'interpret' to try the tuner itself without a GPU.
+    with the default, ``long_length`` another for the output alone, if not 0, where other kernels choose from the rows;
+    ``backend`` 'triton', or 'interpret' to try the tuner itself without a GPU.
     """
 
     spec: str
@@ -28,6 +29,7 @@ class Job:
     overlap: float | None
     folder: str
     check_length: int = 4096
+    long_length: int = 0
     backend: str = "triton"
 
     def to_json(self) -> dict[str, Any]:

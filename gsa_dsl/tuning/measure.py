@@ -7,8 +7,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,8 @@ from gsa_dsl.runtime import loader
 from gsa_dsl.testing.inputs import Inputs
 from gsa_dsl.testing.verify import verify
 from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
-from gsa_dsl.tuning.job import PHASES, Job, KernelFailure, Timing, WrongResult
+from gsa_dsl.tuning.job import PHASES, Job, Timing, WrongResult
+from gsa_dsl.tuning.launches import launches_watched, only_compiled
 from gsa_dsl.tuning.space import config_to_json
 
 SHORT = 160
@@ -41,8 +41,14 @@ ROW_ERROR = 0.1
 class Runner(Protocol):
     """What a child process can do for its parent; :class:`Bench` does it on the GPU, tests put another in its place."""
 
+    def compile(self, config: KernelConfig, part: int, parts: int) -> None:
+        """Compile one part in so many of what ``check`` and ``time`` will launch; raise if that fails."""
+
     def check(self, config: KernelConfig) -> None:
         """Raise if the configuration cannot run or is wrong."""
+
+    def inputs(self, length: int) -> None:
+        """Make the inputs that times are taken on at ``length``."""
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
@@ -83,9 +89,17 @@ class Bench:
         self._made: dict[KernelConfig, CompiledAttention] = {self._plan.config: self.default}
         self._inputs: dict[int, Inputs] = {}
         self._expected: dict[str, Tensor] | None = None
-        self._checked: Inputs | None = None
+        self._checked: dict[int, Inputs] = {}
         self._sent: Tensor | None = None
-        self._flush = torch.empty(FLUSHED if self.cuda else 1, dtype=torch.int8, device=self.device)
+        self._flush: Tensor | None = None
+
+    def compile(self, config: KernelConfig, part: int, parts: int) -> None:
+        """Without a launch, so that it may go on while another process takes times."""
+        compiled = self._compiled(config)
+        if self.cuda:
+            with only_compiled(compiled.kernels, list(compiled.kernels.LAUNCH)[part::parts]):
+                self._results(compiled)
+            torch.cuda.empty_cache()
 
     def check(self, config: KernelConfig) -> None:
         """First the float64 reference at a short length, then the default's result where keys are left out."""
@@ -102,7 +116,7 @@ class Bench:
                 error = row_error(value, self._expected[name])
                 # Written so that a NaN is wrong.
                 if not error <= ROW_ERROR:
-                    raise WrongResult(f"{name} is off by {error:.2g} of the default's at L={self.job.check_length}")
+                    raise WrongResult(f"{name} is off by {error:.2g} of the default's")
         if self.cuda:
             torch.cuda.empty_cache()  # many children share the GPU with the one that takes times
 
@@ -146,10 +160,16 @@ class Bench:
         """The inputs at a length, ready for gradients; those of another length are let go, they may fill the memory."""
         if length not in self._inputs:
             self._inputs.clear()
+            if self.cuda:
+                torch.cuda.empty_cache()
             options: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
             memory = calibrate(self.default, length, self.job.overlap or 0.0, steps=6, **options)
             self._inputs[length] = workload(self.default, length, memory, **options).requires_grad_()
         return self._inputs[length]
+
+    def inputs(self, length: int) -> None:
+        """Also those for gradients of them."""
+        self._workload(length)
 
     def overlap(self, length: int) -> float | None:
         """The overlap that the inputs at this length really have."""
@@ -183,18 +203,28 @@ class Bench:
             return {}
 
     def _results(self, compiled: CompiledAttention) -> dict[str, Tensor]:
-        """Everything a call gives at the length of the check, gradients included."""
-        if self._checked is None:
-            options: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
-            self._checked = workload(self.default, self.job.check_length, 32.0, **options).requires_grad_()
-        streamed = self._forward(compiled, self._checked)
-        output, lse = self._training(compiled, self._checked)
+        """Everything a call gives at the length of the check, gradients included; the output where rows are long."""
+        length, long_length = self.job.check_length, self.job.long_length
+        inputs = self._for_check(length).requires_grad_()
+        streamed = self._forward(compiled, inputs)
+        output, lse = self._training(compiled, inputs)
         made = {"inference": streamed, "output": output, "lse": lse}
-        made |= {f"d {name}": x for name, x in self._checked.gradients().items()}
-        return {name: x.detach() for name, x in made.items()}
+        made |= {f"d {name}": x for name, x in inputs.gradients().items()}
+        named = {f"{name} at L={length}": x.detach() for name, x in made.items()}
+        if long_length:
+            named[f"inference at L={long_length}"] = self._forward(compiled, self._for_check(long_length))
+        return named
+
+    def _for_check(self, length: int) -> Inputs:
+        if length not in self._checked:
+            options: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
+            self._checked[length] = workload(self.default, length, 32.0, **options)
+        return self._checked[length]
 
     def _timed(self, run: Callable[[], object], module: ModuleType, kernels: bool) -> dict[str, float]:
         """Milliseconds of one run from a cold cache: ``total`` and, if asked for, each kernel's over its launches."""
+        if self._flush is None:
+            self._flush = torch.empty(FLUSHED if self.cuda else 1, dtype=torch.int8, device=self.device)
         marks: list[tuple[str, Any, Any]] = []
         with launches_watched(module, (lambda name, a, b: marks.append((name, a, b))) if kernels else None, self._mark):
             self._flush.zero_()
@@ -217,51 +247,20 @@ class Bench:
         return event
 
 
-@contextmanager
-def launches_watched(
-    module: ModuleType, told: Callable[[str, Any, Any], None] | None = None, mark: Callable[[], Any] = time.perf_counter
-) -> Iterator[None]:
-    """While open, a launch of a kernel of ``module`` that fails names the kernel, and ``told`` hears when each ran."""
-    before = {name: getattr(module, name) for name in module.LAUNCH}
-    for name, kernel in before.items():
-        setattr(module, name, _Watched(name, kernel, told, mark))
-    try:
-        yield
-    finally:
-        for name, kernel in before.items():
-            setattr(module, name, kernel)
-
-
-class _Watched:
-    """A kernel with the same launch syntax, ``kernel[grid](...)``."""
-
-    def __init__(
-        self, name: str, kernel: Any, told: Callable[[str, Any, Any], None] | None, mark: Callable[[], Any]
-    ) -> None:
-        self._name, self._kernel, self._told, self._mark = name, kernel, told, mark
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        launch = self._kernel[grid]
-
-        def watched(*args: Any, **kwargs: Any) -> None:
-            start = self._mark() if self._told is not None else None
-            try:
-                launch(*args, **kwargs)
-            except Exception as error:
-                raise KernelFailure(self._name, error) from error
-            if self._told is not None:
-                self._told(self._name, start, self._mark())
-
-        return watched
-
-
 def row_error(actual: Tensor, expected: Tensor) -> float:
     """The worst row's distance, relative to the root mean square of rows; equal infinities agree, NaN never does."""
-    off = torch.where(actual == expected, 0.0, actual.double() - expected.double())
-    size = torch.where(expected.isfinite(), expected.double(), 0.0)
-    if expected.ndim == 4:
-        off, size = off.norm(dim=-1), size.norm(dim=-1)
-    return (off.abs().max() / size.square().mean().sqrt().clamp_min(1e-30)).item()
+    apart = expected.ndim == 4
+    worst = squares = torch.zeros((), dtype=torch.float64, device=expected.device)
+    # In float64 a head at a time: many processes share the GPU's memory.
+    for one, other in zip(actual.unbind(1), expected.unbind(1), strict=True) if apart else [(actual, expected)]:
+        off = torch.where(one == other, 0.0, one.double() - other.double())
+        size = torch.where(other.isfinite(), other.double(), 0.0)
+        if apart:
+            off, size = off.norm(dim=-1), size.norm(dim=-1)
+        worst = torch.maximum(worst, off.abs().max())
+        squares = squares + size.square().sum()
+    rows = expected[..., 0].numel() if apart else expected.numel()
+    return float(worst / (squares / rows).sqrt().clamp_min(1e-30))
 
 
 def _medians(samples: dict[tuple[str, str], list[float]]) -> Timing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ SHARED = (
     Axis("tile", (1, 2, 4, 8, 16, 32)),
     Axis("backward_keys", (32, 64, 128)),
 )
+BY_KEY, NARROW = "by key", "narrow.warps"
 GROUPS = (
     Group(
         "attend",
@@ -52,10 +54,22 @@ GROUPS = (
         (Axis("block_keys", (32, 64, 128)), Axis("attend.warps", (4, 8)), Axis("attend.stages", (2, 3, 4))),
     ),
     Group(
+        "gather",
+        ("gather_fwd_kernel",),
+        ("tile",),
+        (Axis("gather_keys", (32, 64)), Axis("gathered.warps", (1, 2)), Axis("gathered.stages", (2, 3, 4))),
+    ),
+    Group(
         "backward",
-        ("attend_bwd_query_kernel", "attend_bwd_key_kernel"),
+        ("attend_bwd_query_kernel", "attend_bwd_prepare_kernel"),
         ("tile", "backward_keys"),
         (Axis("backward.warps", (4, 8)), Axis("backward.stages", (1, 2, 3))),
+    ),
+    Group(
+        BY_KEY,
+        ("attend_bwd_key_kernel",),
+        ("tile", "backward_keys"),
+        (Axis("backward_rows", (32, 64)), Axis("by_key.warps", (4, 8)), Axis("by_key.stages", (2, 3, 4))),
     ),
     Group(
         "score",
@@ -66,7 +80,7 @@ GROUPS = (
             Axis("score_keys", (32, 64, 128)),
             Axis("strip", (8, 16, 32)),
             Axis("score.warps", (4, 8)),
-            Axis("score.stages", (2, 3)),
+            Axis("score.stages", (1, 2, 3)),
         ),
     ),
     Group(
@@ -77,6 +91,7 @@ GROUPS = (
             Axis("scan_keys", (1024, 2048, 4096)),
             Axis("sample", (1024, 2048)),
             Axis("threshold.warps", (4, 8)),
+            Axis(NARROW, (1, 2)),
         ),
     ),
     Group("list", ("list_kernel",), ("tile",), (Axis("list_keys", (256, 512, 1024)), Axis("lists.warps", (2, 4, 8)))),
@@ -86,17 +101,24 @@ GROUPS = (
         ("tile", "backward_keys"),
         (Axis("loss.warps", (4, 8)), Axis("loss.stages", (1, 2, 3))),
     ),
+    Group("guess", ("guess_kernel",), (), (Axis("guess.warps", (2, 4, 8)),)),
+    Group("keep", ("keep_kernel",), (), (Axis("keep.warps", (1, 2, 4)),)),
+    Group("settle", ("settle_kernel",), (), (Axis("settle.warps", (2, 4, 8)),)),
 )
 RARE = {
     "backward": ("attend_bwd_index_kernel",),
-    "attend": ("part_kernel", "gather_fwd_kernel"),
-    "score": ("pool_kernel", "survey_kernel", "mark_kernel", "keep_kernel"),
-    "threshold": ("narrow_threshold_kernel", "guess_kernel", "settle_kernel", "redo_kernel"),
-    "list": ("collect_kernel",),
+    "score": ("pool_kernel", "survey_kernel", "mark_kernel"),
+    "threshold": ("narrow_threshold_kernel", "redo_kernel"),
+    "list": ("collect_kernel", "part_kernel"),
 }
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))
-"""Tried last, on whole calls: how many queries are chosen for at a time touches every kernel of the selection."""
+"""How many queries are chosen for at a time touches every kernel of the selection: no kernel by itself decides it."""
+GATHER = Axis("gather", (40, 66, 100))
+KV_OUTER = Axis("kv_outer", (0, 64))
+"""Which kernels do the work: the time of one alone says nothing of the other."""
+SURVEYED = ("sample",)
+"""Likewise where rows are surveyed: from which row on, and how many keys for, is a matter of several kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +126,14 @@ class Space:
     """Everything that may be chosen for one plan; ``base`` is the planner's own choice and always part of it.
 
     ``group_pad``, ``dim`` and ``index_dim`` (0 without an indexer), as padded in the kernels, and ``index_heads`` are
-    what a static estimate needs of the plan; ``rows`` bounds tile x group_pad: what a matrix instruction wants, and
-    what registers hold.
+    what a static estimate needs of the plan. ``whole`` are fields that no kernel's time decides: they are tried last,
+    on whole calls.
     """
 
     base: KernelConfig
     shared: tuple[Axis, ...]
     groups: tuple[Group, ...]
-    workspace: Axis | None
+    whole: tuple[Axis, ...]
     group_pad: int
     dim: int
     index_dim: int
@@ -128,10 +150,8 @@ class Space:
     @property
     def size(self) -> int:
         """How many configurations the product holds."""
-        count = len(self.combinations()) * (len(self.workspace.values) if self.workspace else 1)
-        for group in self.groups:
-            count *= len(self.choices(group))
-        return count
+        axes = (axis for part in (self.shared, self.whole, *(group.axes for group in self.groups)) for axis in part)
+        return math.prod(len(axis.values) for axis in axes)
 
     @property
     def to_measure(self) -> int:
@@ -145,26 +165,36 @@ class Space:
 
 def space_of(plan: Plan) -> Space:
     """The space of a plan: the groups whose kernels it has, and tiles that matrix instructions and registers bear."""
-    from gsa_dsl.codegen.emit import launches
+    from gsa_dsl.codegen.emit import gathers, kv_outer, launches, surveys
     from gsa_dsl.passes.schedule import next_power_of_two
 
     base, kernels = plan.config, set(launches(plan))
     group_pad = next_power_of_two(plan.shape.group)
     tiles = Axis("tile", tuple(tile for tile in SHARED[0].values if 16 <= tile * group_pad <= 256))
+    # Lists of tokens have a kernel of keys too, but for the warm-up alone.
+    idle = {BY_KEY} if plan.listed and not kv_outer(plan) else set()
+    groups = [group for group in GROUPS if kernels.intersection(group.kernels) and group.name not in idle]
+    rare = RARE | {"backward": (*RARE["backward"], "attend_bwd_key_kernel")} if idle else RARE
+    # Fields that no kernel's time decides alone, or that none reads.
+    apart = SURVEYED if surveys(plan) else ()
+    unread = () if "narrow_threshold_kernel" in kernels else (NARROW,)
+    whole = [axis for group in groups for axis in group.axes if axis.field in apart]
+    whole += [WORKSPACE] if plan.score is not None else []
+    whole += [GATHER] if gathers(plan) else []
+    whole += [KV_OUTER] if kv_outer(plan) else []
     return Space(
         base=base,
         shared=tuple(_with_base(axis, base) for axis in (tiles, *SHARED[1:])),
         groups=tuple(
             Group(
                 group.name,
-                (*group.kernels, *kernels.intersection(RARE.get(group.name, ()))),
+                (*group.kernels, *(name for name in rare.get(group.name, ()) if name in kernels)),
                 group.shared,
-                tuple(_with_base(axis, base) for axis in group.axes),
+                tuple(_with_base(axis, base) for axis in group.axes if axis.field not in (*apart, *unread)),
             )
-            for group in GROUPS
-            if kernels.intersection(group.kernels)
+            for group in groups
         ),
-        workspace=_with_base(WORKSPACE, base) if plan.score is not None else None,
+        whole=tuple(_with_base(axis, base) for axis in whole),
         group_pad=group_pad,
         dim=max(16, next_power_of_two(plan.shape.head_dim)),
         index_dim=0 if plan.score is None else max(16, next_power_of_two(plan.score.dim)),
@@ -235,5 +265,6 @@ def difference(config: KernelConfig, base: KernelConfig) -> str:
 
 def space_digest() -> str:
     """Changes whenever other values may be chosen, or the configuration has other fields."""
-    text = repr((SHARED, GROUPS, WORKSPACE, tuple(field.name for field in fields(KernelConfig))))
+    axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SURVEYED)
+    text = repr((axes, tuple(field.name for field in fields(KernelConfig))))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

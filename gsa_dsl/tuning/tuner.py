@@ -207,10 +207,10 @@ class _Run:
             survivors,
             promising(self.space, survivors, self.overlap),
             bench,
-            lengths=rungs(length),
+            lengths=rungs(length, surveyed_from(self.space)),
             seconds=self.budget * (1 - RESERVED) - (time.monotonic() - begun),
             clock=time.monotonic,
-            wave=self.checkers,
+            wave=wave_of(self.checkers),
             progress=None if told is None else lambda at: told(length, at),
         )
 
@@ -249,15 +249,26 @@ def limits_of(machine: Machine) -> Limits:
     return Limits(SHARED_MEMORY.get(machine.capability, max(SHARED_MEMORY.values())) << 10)
 
 
-def rungs(length: int) -> tuple[int, ...]:
-    """The lengths to measure at, the real one last."""
-    short = max(SHORTEST, length_bucket(length) // SHORTENED)
+def rungs(length: int, long_from: int = 0) -> tuple[int, ...]:
+    """The lengths to measure at, the real one last; rows beyond ``long_from``, if not 0, are chosen from otherwise."""
+    shortest = max(SHORTEST, 2 * long_from) if length > long_from else SHORTEST
+    short = max(shortest, length_bucket(length) // SHORTENED)
     return (short, length) if short < length else (length,)
+
+
+def surveyed_from(space: Space) -> int:
+    """The length beyond which rows are surveyed, whatever is chosen; 0 where they never are."""
+    return max((4 * value for axis in space.whole if axis.field == "sample" for value in axis.values), default=0)
 
 
 def default_checkers() -> int:
     """How many processes compile side by side: a core is left for the parent, one for the child that takes times."""
-    return max(1, min(12, cores() - 2))
+    return max(1, min(14, cores() - 2))
+
+
+def wave_of(checkers: int) -> int:
+    """How many configurations are compiled side by side: several processes share one, so that none waits for long."""
+    return max(1, checkers // 2)
 
 
 def cores() -> int:
@@ -267,7 +278,7 @@ def cores() -> int:
 
 def job_of(subject: Subject, overlap: float | None, folder: str) -> Job:
     """What the child processes are told."""
-    interpreted = subject.backend == "interpret"
+    interpreted, long_from = subject.backend == "interpret", surveyed_from(space_of(subject.plan()))
     return Job(
         spec=subject.spec,
         name=subject.name,
@@ -279,5 +290,5 @@ def job_of(subject: Subject, overlap: float | None, folder: str) -> Job:
         overlap=overlap,
         folder=folder,
         backend=subject.backend,
-        **({"check_length": 24} if interpreted else {}),
+        **({"check_length": 24} if interpreted else {"long_length": long_from + 1024 if long_from else 0}),
     )

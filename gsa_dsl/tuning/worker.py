@@ -53,6 +53,14 @@ def _listen(requests: queue.Queue[str]) -> None:
 
 def _answer(runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
     match request["do"]:
+        case "ready":
+            return {"done": True}
+        case "compile":
+            runner.compile(config_from_json(request["config"]), request["part"], request["parts"])
+            return {"done": True}
+        case "inputs":
+            runner.inputs(request["length"])
+            return {"done": True}
         case "check":
             runner.check(config_from_json(request["config"]))
             return {"done": True}

@@ -34,14 +34,19 @@ def test_the_space(gsa: Gsa) -> None:
     ran = gsa("tune", "examples/gsa.gsa", "--show-space", *shape)
     assert (ran.status, ran.err) == (0, "")
     assert "1 2 4 [8] 16" in ran.out
-    for group in ("attend", "backward", "score", "threshold", "list", "loss", "workspace"):
+    for group in ("attend", "backward", "score", "threshold", "list", "loss", "guess", "keep", "settle", "whole calls"):
         assert f"\n{group} " in ran.out
     data = gsa("tune", "examples/gsa.gsa", "--show-space", "--json", *shape).json
     (file,) = data["files"]
-    assert (data["ok"], file["shared"]["tile"], file["workspace_mib"]) == (True, [1, 2, 4, 8, 16], [128, 256, 512])
-    assert [group["name"] for group in file["groups"]][:2] == ["attend", "backward"]
+    assert (data["ok"], file["shared"]["tile"]) == (True, [1, 2, 4, 8, 16])
+    assert file["whole_calls"] == {
+        "sample": [1024, 2048],
+        "workspace_mib": [128, 256, 512],
+        "gather": [40, 66, 100],
+    }
+    assert [group["name"] for group in file["groups"]][:3] == ["attend", "gather", "backward"]
     dense = gsa("tune", "examples/dense.gsa", "--show-space", "--json", *shape).json["files"][0]
-    assert [group["name"] for group in dense["groups"]] == ["attend", "backward"]
+    assert [group["name"] for group in dense["groups"]] == ["attend", "backward", "by key"]
 
 
 @pytest.mark.slow

@@ -177,10 +177,10 @@ def test_blocks_have_a_deterministic_backward(compiled: Compile) -> None:
     alike(free, once)
 
 
-@pytest.mark.parametrize("backward_rows", [16, 32])
-def test_part_of_a_tile_may_meet_a_block_at_a_time(compiled: Compile, backward_rows: int) -> None:
+@pytest.mark.parametrize(("tile", "backward_rows"), [(8, 16), (8, 32), (32, 16)])
+def test_part_of_a_tile_may_meet_a_block_at_a_time(compiled: Compile, tile: int, backward_rows: int) -> None:
     for specs, name in ((BLOCKS, "own keys"), (BLOCKS, "documents"), (TOKENS, "both ways")):
-        attention = compiled(specs, name, tile=8, backward_rows=backward_rows)
+        attention = compiled(specs, name, tile=tile, backward_rows=backward_rows, kv_outer=1)
         assert attention.kernels.KEY_ROWS.value == backward_rows
         agree(attention, inputs_of(attention, 37, batch=1))
         agree(attention, inputs_of(attention, 37, batch=1), phase="warmup") if specs is TOKENS else None

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import Failure, Job, KernelFailure, Outcome, Timing, WrongResult
@@ -25,7 +25,7 @@ SPACE = Space(
         Group("backward", ("attend_bwd_query_kernel",), ("tile", "backward_keys"), (Axis("backward.warps", (4, 8)),)),
         Group("score", ("score_kernel",), (), (Axis("score_rows", (32, 64, 128)), Axis("score_keys", (32, 128)))),
     ),
-    workspace=Axis("workspace_mib", (128, 256, 512)),
+    whole=(Axis("workspace_mib", (128, 256, 512)),),
     group_pad=16,
     dim=128,
     index_dim=64,
@@ -40,7 +40,7 @@ BEST = with_choice(
 )  # fmt: skip
 
 
-WASTE = 0.01
+WASTE = 0.15
 """What a workspace of half the size costs in whole calls."""
 
 
@@ -56,7 +56,7 @@ def milliseconds(config: KernelConfig, length: int) -> dict[str, float]:
         "attend_bwd_query_kernel": away(tile, (config.backward_keys, 32), (config.backward.warps, 4)),
         "score_kernel": away((config.score_rows, 128), (config.score_keys, 128)),
     }
-    return {kernel: (1 + 0.2 * off) * length / 8192 for kernel, off in steps.items()}
+    return {kernel: 15 * (1 + 0.2 * off) * length / 8192 for kernel, off in steps.items()}
 
 
 def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
@@ -71,14 +71,19 @@ def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
 
 @dataclass
 class FakeBench:
-    """A bench with a clock of its own: a check takes 2 s, a run at 8192 tokens 0.1 s."""
+    """A bench with a clock of its own.
+
+    It is ready after 3 s, compiles in 1.5 s, checks in 0.5 s, loads what is timed in 0.2 s, runs 8192 tokens in 0.1 s.
+    """
 
     failures: dict[str, Failure] = field(default_factory=dict)
     now: float = 0.0
     checked: list[KernelConfig] = field(default_factory=list)
     timed: list[tuple[KernelConfig, int]] = field(default_factory=list)
-    run_seconds: float = 0.1
+    slowness: float = 1.0
     cut_off: int = 0
+    ahead: list[KernelConfig] = field(default_factory=list)
+    compiled_at: float = 0.0
 
     def clock(self) -> float:
         return self.now
@@ -90,13 +95,28 @@ class FakeBench:
         self.now = self.now + seconds if done else max(self.now, until)
         return done
 
+    def ready(self, until: float) -> None:
+        self._spend(3.0, until)
+
+    def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
+        self.ahead += configs
+        self.compiled_at = self.now + 1.5
+
+    def inputs_ahead(self, length: int) -> None:
+        pass
+
+    def inputs(self, length: int, until: float) -> None:
+        pass
+
     def why(self, config: KernelConfig) -> Failure | None:
         """Failures are keyed by an expression over ``c``, as ``c.tile == 16``."""
         return next((why for text, why in self.failures.items() if eval(text, {"c": config})), None)
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
         self.checked += configs
-        if not self._spend(2.0 if configs else 0.0, until):
+        # What was compiled ahead, while times were taken, is checked sooner.
+        compiling = max(self.compiled_at - self.now, 0.0) if set(configs) <= set(self.ahead) else 1.5
+        if not self._spend(compiling + 0.5 if configs else 0.0, until):
             return [Failure("no time", "not finished") for _ in configs]
         return [self.why(config) for config in configs]
 
@@ -104,9 +124,18 @@ class FakeBench:
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
     ) -> list[Outcome]:
         self.timed += [(config, length) for config in configs]
-        if not self._spend(len(configs) * (repeats + 1) * self.run_seconds * (length / 8192) ** 2, until):
+        timings = [self.timing(config, length, kernels=kernels) for config in configs]
+        runs = (repeats + 1) * sum(sum(one.totals.values()) for one in timings) / 1e3
+        if not self._spend(0.2 * len(configs) + runs, until):
             return [Failure("no time", "not finished") for _ in configs]
-        return [timing(config, length, kernels=kernels) for config in configs]
+        return list(timings)
+
+    def timing(self, config: KernelConfig, length: int, *, kernels: bool) -> Timing:
+        made = timing(config, length, kernels=kernels)
+        return replace(made, totals={phase: self.slowness * time for phase, time in made.totals.items()})
+
+
+NAPS = {"compile": 0.7, "inputs": 0.7, "time": 0.05}
 
 
 class FakeRunner:
@@ -116,9 +145,21 @@ class FakeRunner:
     """
 
     def __init__(self, job: Job) -> None:
+        self.job = job
         self.accidents = [word.split(":") for word in job.spec.split() if ":" in word and "=" in word]
         if "unstartable:now=1" in job.spec:
             raise RuntimeError("no device")
+
+    def compile(self, config: KernelConfig, part: int, parts: int) -> None:
+        self._nap("compile")
+        if f"uncompilable:{config.tile}.{part}" in self.job.spec:
+            raise KernelFailure("attend_fwd_kernel", ValueError("no such layout"))
+
+    def inputs(self, length: int) -> None:
+        self._nap("inputs")
+
+    def _nap(self, when: str) -> None:
+        time.sleep(NAPS[when] * (f"nap:{when}" in self.job.spec))
 
     def check(self, config: KernelConfig) -> None:
         for what, where in self.accidents:
@@ -130,6 +171,7 @@ class FakeRunner:
         self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
     ) -> list[Timing]:
         time.sleep(0.002 * len(configs))
+        self._nap("time")
         return [timing(config, length, kernels=kernels) for config in configs]
 
     def overlap(self, length: int) -> float | None:

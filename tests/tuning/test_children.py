@@ -128,3 +128,45 @@ def test_times_of_several_configurations_at_once() -> None:
         bench.close()
     assert all(isinstance(outcome, Timing) for outcome in outcomes)
     assert outcomes[0] != outcomes[1]
+
+
+def test_what_comes_next_is_made_ready_in_the_background() -> None:
+    bench = ChildBench(job("nap:compile nap:inputs"), 2, FAKE)
+    try:
+        assert bench.check([GOOD] * 2, soon()) == [None, None]  # the children have started
+        bench.inputs(8192, soon())
+        begun = time.monotonic()
+        bench.compile_ahead([GOOD, KernelConfig(tile=16)])
+        bench.inputs_ahead(8192)
+        assert time.monotonic() - begun < 0.3
+        assert bench.check([GOOD], time.monotonic() + 0.1) == [Failure("no time", "still compiling")]
+        assert bench.check([GOOD], soon()) == [None]
+        assert time.monotonic() - begun >= 0.7
+        bench.inputs(8192, soon())
+        assert isinstance(bench.time([GOOD], 8192, 1, soon(), kernels=False)[0], Timing)
+    finally:
+        bench.close()
+
+
+def test_a_child_whose_device_may_be_broken_is_replaced() -> None:
+    child = Child(job("raise:tile=16 wrong:tile=8"), FAKE)
+    try:
+        child.ask(check(GOOD), soon())
+        first = child._process
+        child.ask(check(KernelConfig(tile=8)), soon())
+        assert child._process is first
+        child.ask(check(KernelConfig(tile=16)), soon())
+        assert child.ask(check(GOOD), soon()) == {"done": True}
+        assert child._process is not first
+    finally:
+        child.close()
+
+
+def test_what_does_not_compile_is_not_checked() -> None:
+    bench = ChildBench(job("uncompilable:16.1 exit:tile=16"), 2, FAKE)
+    try:
+        why, good = bench.check([KernelConfig(tile=16), GOOD], soon())
+        assert why == Failure("error", "KernelFailure: no such layout", "attend_fwd_kernel")
+        assert good is None
+    finally:
+        bench.close()

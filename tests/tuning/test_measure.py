@@ -6,15 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.runtime import loader
 from gsa_dsl.tuning import measure
-from gsa_dsl.tuning.inputs import drift, workload
+from gsa_dsl.tuning.inputs import drift, overlap, overlap_of, workload
 from gsa_dsl.tuning.job import Job, KernelFailure, WrongResult
-from gsa_dsl.tuning.measure import Bench, launches_watched, row_error
+from gsa_dsl.tuning.launches import launches_replaced, launches_watched, left_out, only_compiled
+from gsa_dsl.tuning.measure import Bench, row_error
+from gsa_dsl.tuning.space import space_of
+from gsa_dsl.tuning.tuner import Subject, job_of, surveyed_from
 from tests.codegen.generated import PARAMS, example
 
 SMALL = KernelConfig(
@@ -32,7 +38,7 @@ SMALL = KernelConfig(
 
 def bench(tmp_path: Path, name: str, overlap: float | None = None) -> Bench:
     text = example(name).text
-    job = Job(text, f"{name}.gsa", PARAMS[name], 4, 2, 16, "float32", overlap, str(tmp_path), 20, "interpret")
+    job = Job(text, f"{name}.gsa", PARAMS[name], 4, 2, 16, "float32", overlap, str(tmp_path), 20, backend="interpret")
     return Bench(job)
 
 
@@ -103,7 +109,7 @@ def test_what_differs_only_at_length_is_found_out_too(tmp_path: Path, monkeypatc
     made = bench(tmp_path, "sliding_sink")
     monkeypatch.setattr(measure, "SHORT", 1)
     made._expected = {name: 1.5 * x for name, x in made._results(made.default).items()}
-    with pytest.raises(WrongResult, match="of the default's at L=20"):
+    with pytest.raises(WrongResult, match=r"inference at L=20 is off by .* of the default's"):
         made.check(replace(made._plan.config, tile=8))
 
 
@@ -185,3 +191,88 @@ def test_drift_keeps_the_variance() -> None:
     assert moved.var().item() == pytest.approx(1.0, abs=0.1)
     assert (moved[:, 1:] * moved[:, :-1]).mean().item() == pytest.approx(0.94, abs=0.05)
     assert drift(noise, 0.0) is noise
+
+
+def test_kernels_are_compiled_without_a_launch_or_left_out() -> None:
+    done: list[tuple[str, object]] = []
+
+    class Kernel:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            return lambda *args, **_: done.append((f"{self.name} ran", args))
+
+        def warmup(self, *args: object, grid: object, num_warps: int) -> None:
+            done.append((f"{self.name} compiled", args))
+
+    module = ModuleType("generated")
+    module.LAUNCH = {"one_kernel": {}, "other_kernel": {}}  # type: ignore[attr-defined]
+    one, other = module.one_kernel, module.other_kernel = Kernel("one"), Kernel("other")  # type: ignore[attr-defined]
+    with only_compiled(module, ("one_kernel",)):
+        module.one_kernel[1,](1, num_warps=4)
+        module.other_kernel[1,](1, num_warps=4)
+    with left_out(module, ("one_kernel",)):
+        module.one_kernel[1,](2)
+        module.other_kernel[1,](3)
+    assert done == [("one compiled", (1,)), ("other ran", (3,))]
+    assert (module.one_kernel, module.other_kernel) == (one, other)
+
+
+@pytest.mark.slow
+def test_long_rows_are_checked_too(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa")
+    made.job = replace(made.job, long_length=80)
+    made._plan = replace(made._plan, config=SMALL)
+    made.default = made._compiled(SMALL)
+    launched: set[str] = set()
+    with launches_watched(made.default.kernels, lambda name, *_: launched.add(name)):
+        expected = made._results(made.default)
+    assert launched == set(made.default.kernels.LAUNCH) - {"attend_bwd_key_kernel"}  # of the warm-up alone
+    assert expected["inference at L=80"].shape[2] == 80
+
+
+@pytest.mark.slow
+def test_the_overlap_of_choices_needs_neither_attention_nor_loss(tmp_path: Path) -> None:
+    made = bench(tmp_path, "gsa")
+    inputs = workload(made.default, 40, dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        aux = made.default(inputs.query, inputs.key, inputs.value, **inputs.keywords(), return_aux=True)[1]
+    launched: list[str] = []
+    with launches_watched(made.default.kernels, lambda name, *_: launched.append(name)):
+        assert overlap_of(made.default, inputs) == overlap(aux.selection)
+    assert "list_kernel" in launched
+    assert not {"attend_fwd_kernel", "indexer_loss_kernel"} & set(launched)
+
+
+@pytest.mark.parametrize("name", ["gsa", "dsa", "msa", "nsa_select", "sliding_sink"])
+def test_what_is_timed_was_compiled_by_the_check(name: str, tmp_path: Path) -> None:
+    """Triton compiles apart for integers that are 1 or multiples of 16: none may be so at one length alone."""
+    subject = Subject(example(name).text, f"{name}.gsa", {}, 16, 1, 32, "float32", "interpret")
+    long_length = surveyed_from(space_of(subject.plan())) + 1024
+    made = Bench(replace(job_of(subject, None, str(tmp_path)), check_length=4096, long_length=long_length))
+    kernels = made.default.kernels
+    seen: dict[str, set[tuple[object, ...]]] = {}
+
+    compiled_ones = loader.load_module(made.default.path)
+
+    def note(kernel: str, _: object, grid: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        params = getattr(compiled_ones, kernel).params
+        named = {**{param.name: x for param, x in zip(params, args, strict=False)}, **kwargs}
+        free = {param.name for param in params if param.do_not_specialize}
+        whole = {name: x for name, x in named.items() if isinstance(x, int) and name not in free}
+        kinds = ((name, x if isinstance(x, bool) else (x == 1, x % 16 == 0)) for name, x in whole.items())
+        seen.setdefault(kernel, set()).add(tuple(kinds))
+
+    with launches_replaced(kernels, note):
+        made._results(made.default)
+        before = {kernel: set(variants) for kernel, variants in seen.items()}
+        inputs = workload(made.default, 12288, dtype=torch.float32, device="cpu").requires_grad_()
+        made._forward(made.default, inputs)
+        made._training(made.default, inputs)
+    assert seen == before
+    # Keys of tokens are for the warm-up, and rows of more blocks than one warp holds for longer sequences.
+    unused = {"attend_bwd_key_kernel"} | (
+        {"threshold_kernel"} if "narrow_threshold_kernel" in kernels.LAUNCH else set()
+    )
+    assert set(seen) >= set(kernels.LAUNCH) - unused

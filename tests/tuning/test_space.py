@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from gsa_dsl.codegen.emit import launches
+from gsa_dsl.codegen.emit import emit_triton, gathers, kv_outer, launches
 from gsa_dsl.options import KernelConfig, Launch
 from gsa_dsl.runtime.targets import KernelReport
 from gsa_dsl.tuning import space as spaces
 from gsa_dsl.tuning.estimate import Limits, work
 from gsa_dsl.tuning.prune import Survivors, by_compiling, by_estimate, promising_tiles, unfit
 from gsa_dsl.tuning.space import (
+    BY_KEY,
     GROUPS,
     Axis,
     Space,
@@ -37,11 +40,47 @@ def test_groups_follow_the_kernels(name: str) -> None:
     plan = plan_of_example(name, (64, 4, 128))
     made = space_of(plan)
     kernels = set(launches(plan))
-    assert {group.name for group in made.groups} == {g.name for g in GROUPS if kernels & set(g.kernels)}
-    assert (made.workspace is not None) is plan.listed
+    # Lists of tokens have a kernel of keys for the warm-up alone.
+    idle = {BY_KEY} if plan.listed and not kv_outer(plan) else set()
+    assert {group.name for group in made.groups} == {g.name for g in GROUPS if kernels & set(g.kernels)} - idle
+    fields = {axis.field for axis in made.whole}
+    assert ("gather" in fields, "kv_outer" in fields) == (gathers(plan), kv_outer(plan))
+    assert ("workspace_mib" in {axis.field for axis in made.whole}) is plan.listed
     for group in made.groups:
         assert choice_of(made.base, (axis.field for axis in group.axes)) in made.choices(group)
         assert choice_of(made.base, group.shared) in made.slots(group)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_kernel_is_timed_and_every_field_that_it_reads_can_be_chosen(name: str) -> None:
+    plan = plan_of_example(name, (64, 4, 128))
+    made = space_of(plan)
+    timed = [kernel for group in made.groups for kernel in group.kernels]
+    # Gates before the attention only move bytes, and read no field that has an axis.
+    gates = {f"{gate.target}_gate_{way}_kernel" for gate in plan.input_gates for way in ("fwd", "bwd")}
+    assert set(launches(plan)) - set(timed) == gates
+    assert len(timed) == len(set(timed))
+    axes = {axis.field: axis for part in (made.shared, made.whole, *(g.axes for g in made.groups)) for axis in part}
+    own, kernels = launches(plan), emit_triton(plan)
+    launched = ("attend", "gathered", "backward", "by_key", "score", "threshold", "narrow", "lists")
+    for field in (*launched, "guess", "keep", "settle", "loss"):
+        moved = with_choice(plan.config, ((f"{field}.warps", 16),))
+        used = {kernel for kernel, options in launches(replace(plan, config=moved)).items() if options != own[kernel]}
+        idle = field == "by_key" and plan.listed and not kv_outer(plan)
+        assert (f"{field}.warps" in axes) is (bool(used) and not idle), field
+        assert used <= set(timed)
+    tiles = ("tile", "block_keys", "backward_keys", "backward_rows", "gather_keys", "gather", "kv_outer")
+    for field in (*tiles, "score_rows", "score_keys", "strip", "list_keys", "sample"):
+        if field in axes and len(axes[field].values) > 1:
+            other = next(value for value in axes[field].values if value != getattr(plan.config, field))
+            assert emit_triton(replace(plan, config=replace(plan.config, **{field: other}))) != kernels, field
+
+
+def test_where_rows_are_surveyed_whole_calls_decide_from_which_on() -> None:
+    assert {axis.field for axis in space("gsa").whole} == {"sample", "workspace_mib", "gather"}
+    assert {axis.field for axis in space("msa").whole} == {"workspace_mib"}
+    (threshold,) = (group for group in space("msa").groups if group.name == "threshold")
+    assert "sample" in {axis.field for axis in threshold.axes}
 
 
 @pytest.mark.parametrize("shape", [(64, 4, 128), (4, 4, 64), (6, 1, 80), (128, 2, 256)], ids=str)

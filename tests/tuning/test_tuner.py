@@ -11,6 +11,7 @@ import pytest
 
 from gsa_dsl.tuning import tuner
 from gsa_dsl.tuning.search import Progress
+from gsa_dsl.tuning.space import space_of
 from gsa_dsl.tuning.store import Store
 from gsa_dsl.tuning.tuner import Subject, Tuned, TuneReport, rungs
 from tests.codegen.generated import ROOT
@@ -132,3 +133,11 @@ def test_interpreted_kernels_are_really_measured(store: Store) -> None:
 )
 def test_short_lengths_come_first(length: int, expected: tuple[int, ...]) -> None:
     assert rungs(length) == expected
+
+
+def test_where_long_rows_are_surveyed_the_shorter_length_has_such_rows() -> None:
+    assert [rungs(length, 8192) for length in (8192, 16384, 32768)] == [(8192,), (16384,), (16384, 32768)]
+    text = (ROOT / "examples" / "gsa.gsa").read_text(encoding="utf-8")
+    subject = Subject(text, "gsa.gsa", {}, 64, 4, 128)
+    assert tuner.surveyed_from(space_of(subject.plan())) == 8192
+    assert tuner.job_of(subject, 0.9, "").long_length > 8192

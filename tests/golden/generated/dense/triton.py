@@ -30,7 +30,7 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -45,8 +45,8 @@ TILE = tl.constexpr(32)  # neighbouring queries handled together
 ROWS = tl.constexpr(64)  # TILE queries x GROUP_PAD heads: the rows of a matrix instruction
 BLOCK_KEYS = tl.constexpr(64)
 BACKWARD_KEYS = tl.constexpr(64)
-KEY_TILE = tl.constexpr(16)  # queries that meet a block of keys together, for the gradients of these
-KEY_ROWS = tl.constexpr(32)
+KEY_TILE = tl.constexpr(32)  # queries that meet a block of keys together, for the gradients of these
+KEY_ROWS = tl.constexpr(64)
 SCALE = tl.constexpr(0.25)
 SCALE_LOG2 = tl.constexpr(0.36067376022224085)  # softmax in base 2
 LOG2E = tl.constexpr(1.4426950408889634)

@@ -33,7 +33,7 @@ LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
     "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
-    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 3},
+    "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
     "value_gate_fwd_kernel": {"num_warps": 4, "num_stages": 1},
     "value_gate_bwd_kernel": {"num_warps": 4, "num_stages": 1},
     "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
