@@ -118,6 +118,8 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "unrolled": unrolled(plan),
         "folded": folded(plan),
         "budget": budget,
+        # Every row has the same budget, and a contest that lies in one piece.
+        "constant": budget is not None and not inputs(budget.expr) and not budget.statistics and _one_piece(plan),
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],
         "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
@@ -169,6 +171,11 @@ def _key_tile(plan: Plan) -> int:
     if plan.soft:
         return config.tile
     return min(config.tile, max(config.backward_rows // group, 16 // group, 1))
+
+
+def _one_piece(plan: Plan) -> bool:
+    """Whether the keys that compete for a query's budget have no forced ones in their midst."""
+    return plan.causal or not plan.last
 
 
 def gathers(plan: Plan) -> bool:

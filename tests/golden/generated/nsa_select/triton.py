@@ -229,6 +229,21 @@ def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
+def held_threshold(rank_ptr, begin, end, MOST: tl.constexpr):
+    """How many ranks there are, the BUDGET_MOST-th largest (0: all are taken), and as ``radix_select`` what has that rank."""
+    rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
+    total = tl.sum((rank != 0).to(tl.int32))
+    limit = tl.full((), 0, tl.uint32)
+    ties, tied = 0, 0
+    if total > BUDGET_MOST:
+        limit = nth_largest(rank, BUDGET_MOST)
+        ties = BUDGET_MOST - tl.sum((rank > limit).to(tl.int32))
+        tied = tl.sum((rank == limit).to(tl.int32))
+    return total, limit, ties, tied
+
+
+# [nsa_select.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
 def radix_select(rank_ptr, begin, end, need):
     """(the need-th largest rank of begin .. end, how many of that rank make up the need, how many have it)."""
     prefix = 0
@@ -394,10 +409,29 @@ def narrow_threshold_kernel(
     first_row, rows, length, width,
 ):  # fmt: skip
     """As ``threshold_kernel``, for rows of SAMPLE blocks at most: one warp holds all of them."""
-    store_threshold(
-        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
-        first_row, rows, length, width, False,
-    )  # fmt: skip
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    rank_ptr += out * width
+    own = t // UNIT
+    # Forced keys take no part in the contest.
+    begin = FIRST + 0 * t
+    end = own + 1 - LAST
+    held = end - aligned(begin)
+    # As few registers as hold them.
+    if held <= SAMPLE // 4:
+        total, limit, ties, tied = held_threshold(rank_ptr, begin, end, SAMPLE // 4)
+    elif held <= SAMPLE // 2:
+        total, limit, ties, tied = held_threshold(rank_ptr, begin, end, SAMPLE // 2)
+    else:
+        total, limit, ties, tied = held_threshold(rank_ptr, begin, end, SAMPLE)
+    last = tl.where(total > BUDGET_MOST, length, -1)
+    if tied > ties:
+        last = last_of(rank_ptr, begin, end, limit, ties)
+    tl.store(budget_ptr + batch * length + t, tl.minimum(total, BUDGET_MOST))
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(last_ptr + out, last)
 
 
 # [nsa_select.gsa:10] select top k blocks(block) per kv_head
