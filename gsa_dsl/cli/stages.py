@@ -9,6 +9,7 @@ from gsa_dsl.codegen.printer import Dialect, print_scalars
 from gsa_dsl.ir.nodes import Scalar
 from gsa_dsl.ir.plan import BudgetPlan, GatePlan, LogitPlan, Plan, ScorePlan
 from gsa_dsl.ops import FUNCTIONS
+from gsa_dsl.passes.schedule import schedules
 
 Section = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -38,7 +39,8 @@ def plan_facts(plan: Plan) -> list[tuple[str, object]]:
     """What a plan decides beside the maths: shape, forced keys, tile sizes and launches."""
     maths = (GatePlan, LogitPlan, ScorePlan, BudgetPlan)
     named = [(field.name, getattr(plan, field.name)) for field in fields(plan)]
-    return [(name, value) for name, value in named if value is not None and not isinstance(value, maths)]
+    facts = [(name, value) for name, value in named if value is not None and not isinstance(value, maths)]
+    return [*facts, *schedules(plan).items()]
 
 
 def tuned_facts(text: str, params: Mapping[str, int | float], plan: Plan) -> list[tuple[str, object]]:

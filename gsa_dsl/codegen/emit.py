@@ -13,7 +13,7 @@ from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
 from gsa_dsl.options import CHUNK_ROWS, REDO_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
-from gsa_dsl.passes.schedule import float32_fits, next_power_of_two
+from gsa_dsl.passes.schedule import float32_fits, gathers, kv_outer, next_power_of_two, schedules
 from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
@@ -88,6 +88,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "marked": max(2 * plan.config.sample, 32),
         "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
+        "schedules": schedules(plan),
         "outer": kv_outer(plan),
         "key_tile": _key_tile(plan),
         # Delta as the log-sum-exp lies, for those that read it beside the backward's tiles.
@@ -155,11 +156,6 @@ def surveys(plan: Plan) -> bool:
     return set(budget.statistics) <= {"mean", "var"} and not budget.levels
 
 
-def kv_outer(plan: Plan) -> bool:
-    """Whether a program takes the gradients of a block's keys, over the queries that chose it: steps within a block."""
-    return plan.config.kv_outer > 0 and plan.grain.block >= max(plan.config.backward_keys, 2)
-
-
 def pools(plan: Plan) -> bool:
     """Whether a kernel pools the keys: the attention's own, through which no gradient flows."""
     return plan.grain.pool is not None and plan.grain.own_keys
@@ -176,12 +172,6 @@ def _key_tile(plan: Plan) -> int:
 def _one_piece(plan: Plan) -> bool:
     """Whether the keys that compete for a query's budget have no forced ones in their midst."""
     return plan.causal or not plan.last
-
-
-def gathers(plan: Plan) -> bool:
-    """Whether queries that share little with their neighbours are attended to one at a time: each chooses tokens."""
-    config, grain = plan.config, plan.grain
-    return plan.listed and config.gather < 100 and grain.block == 1 and grain.queries == 1 and not plan.soft
 
 
 def _own_most(plan: Plan) -> int:

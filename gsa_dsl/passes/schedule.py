@@ -1,4 +1,4 @@
-"""The planner's default tile sizes: a function of the head shape alone, so that a compilation is reproducible."""
+"""The planner's schedules and default tile sizes: functions of spec and head shape, so that a compilation repeats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gsa_dsl.options import KernelConfig, Launch
 
 if TYPE_CHECKING:
-    from gsa_dsl.ir.plan import Grain, HeadShape
+    from gsa_dsl.ir.plan import Grain, HeadShape, Plan
 
 ROWS = 128
 """Rows of a query tile (queries x query heads per kv head): two wgmma tiles, what fits in registers at dim 128."""
@@ -67,3 +67,29 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2) -> 
         by_key=Launch(4, 2 if tokens and not narrow else max(3 - narrow, 1)),
         gather=UNLIKE.get(rows, 100) if grain is not None and tile > 1 else 100,
     )
+
+
+def gathers(plan: Plan) -> bool:
+    """Whether queries that share little with their neighbours are attended to one at a time: each chooses tokens."""
+    config, grain = plan.config, plan.grain
+    return plan.listed and config.gather < 100 and grain.block == 1 and grain.queries == 1 and not plan.soft
+
+
+def kv_outer(plan: Plan) -> bool:
+    """Whether a program takes the gradients of a block's keys, over the queries that chose it: steps within a block."""
+    return plan.config.kv_outer > 0 and plan.grain.block >= max(plan.config.backward_keys, 2)
+
+
+def schedules(plan: Plan) -> dict[str, str]:
+    """In words, which schedule the forward and the backward take."""
+    if not plan.listed:
+        return {"forward": "ranges of keys, a tile of queries at a time", "backward": "queries, then keys outermost"}
+    forward = "the union of a tile's keys"
+    if gathers(plan):
+        share = plan.config.gather
+        forward += f"; a query at a time where it holds over {share} % of what its queries chose" if share else ""
+        forward = forward if share else "a query at a time"
+    backward = "queries outermost, gradients of keys added atomically"
+    if kv_outer(plan):
+        backward = f"queries, then keys outermost, {plan.config.kv_outer} tiles of queries a program at most"
+    return {"forward": forward, "backward": backward}

@@ -165,8 +165,8 @@ class Space:
 
 def space_of(plan: Plan) -> Space:
     """The space of a plan: the groups whose kernels it has, and tiles that matrix instructions and registers bear."""
-    from gsa_dsl.codegen.emit import gathers, kv_outer, launches, surveys
-    from gsa_dsl.passes.schedule import next_power_of_two
+    from gsa_dsl.codegen.emit import launches, surveys
+    from gsa_dsl.passes.schedule import gathers, kv_outer, next_power_of_two
 
     base, kernels = plan.config, set(launches(plan))
     group_pad = next_power_of_two(plan.shape.group)

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 import gsa_dsl
-from gsa_dsl.codegen.emit import gathers, kv_outer
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.ir.lower import lower
 from gsa_dsl.ir.plan import Grain, HeadShape
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.passes.schedule import default_config
+from gsa_dsl.passes.schedule import default_config, gathers, kv_outer, schedules
 from gsa_dsl.sema.check import parse_and_check
 from gsa_dsl.testing.inputs import Inputs, make_inputs
 from tests.runtime.agreement import agree
@@ -198,6 +197,10 @@ def test_what_a_plan_cannot_do_it_has_no_kernel_for() -> None:
         return lower(spec, HeadShape(**SHAPE), config=replace(TILES, gather=50, **changed))
 
     assert gathers(plan(TOKENS["gates"]))
+    assert "over 50 %" in schedules(plan(TOKENS["gates"]))["forward"]
+    assert schedules(replace(plan(TOKENS["gates"]), config=replace(TILES, gather=0)))["forward"] == "a query at a time"
+    assert "added atomically" in schedules(plan(TOKENS["gates"]))["backward"]
+    assert "64 tiles of queries a program" in schedules(plan(BLOCKS["own keys"]))["backward"]
     assert not gathers(plan(BLOCKS["own keys"]))
     assert not gathers(plan(f"{INDEXER} select top 9 tokens per queries(4)"))
     assert not gathers(plan(TOKENS["gates"] + " logit[t, s] = q[t] . k[s] + score[t, s]"))

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gsa_dsl.codegen.emit import emit_triton, gathers, kv_outer, launches
+from gsa_dsl.codegen.emit import emit_triton, launches
 from gsa_dsl.options import KernelConfig, Launch
+from gsa_dsl.passes.schedule import gathers, kv_outer
 from gsa_dsl.runtime.targets import KernelReport
 from gsa_dsl.tuning import space as spaces
 from gsa_dsl.tuning.estimate import Limits, work

@@ -2,6 +2,8 @@
 
 Specialised for 4 query heads, 2 kv heads, head dim 16. Entry point: ``attention``.
 It needs torch and triton, and not gsa_dsl.
+Forward: ranges of keys, a tile of queries at a time.
+Backward: queries, then keys outermost.
 A comment ``[file:line]`` names the line of the spec that the code below it comes from.
 """
 
@@ -215,9 +217,9 @@ def attend_bwd_prepare_kernel(
     lse = tl.load(lse_ptr + off, mask=row_ok, other=float("inf")) * LOG2E
     # Whatever a row without any key is compared with, its weights are 0.
     lse = tl.where(lse == float("-inf"), float("inf"), lse)
-    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
-    tl.store(row_lse_ptr + place, lse)
-    tl.store(row_delta_ptr + place, delta)
+    rows = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    tl.store(row_lse_ptr + rows, lse)
+    tl.store(row_delta_ptr + rows, delta)
 
 
 # [alibi.gsa:2] attention alibi(cap = 30) {
@@ -245,9 +247,9 @@ def attend_bwd_query_kernel(
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
     q = tl.load(q_ptr + q_off, mask=inside, other=0.0)
     do = tl.load(do_ptr + d_off, mask=inside, other=0.0)
-    place = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
-    lse = tl.load(row_lse_ptr + place)
-    delta = tl.load(row_delta_ptr + place)
+    rows = (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tile) * ROWS + row
+    lse = tl.load(row_lse_ptr + rows)
+    delta = tl.load(row_delta_ptr + rows)
     slope = head_slope(head)[:, None]
 
     sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
