@@ -104,6 +104,8 @@ SUBJECTS = (
   select top 30 tokens""",
         heads=1,
         kv_heads=1,
+        head_dim=24,
+        value_dim=40,
     ),
     subject(
         "nearly_all",
@@ -180,6 +182,16 @@ SUBJECTS = (
   select top 2 blocks(4) per kv_head""",
         heads=4,
         kv_heads=2,
+    ),
+    subject(
+        "mean_keys",
+        """causal
+  indexer { keys attention  pool mean  score[t, s] = sum(j) q[t, j] . k[s] }
+  select top 2 blocks(16) per kv_head  always diagonal""",
+        heads=6,
+        kv_heads=2,
+        head_dim=24,
+        value_dim=24,
     ),
     subject(
         "levels",

@@ -64,17 +64,17 @@ EQUIVALENT: dict[str, str] = {
     'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
     "templates/kernels/attend.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
     "templates/kernels/attend.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
-    "templates/kernels/attend.py.jinja: < to <=: real = (o < count * UNIT) & (s < length)": _TAIL,
+    'templates/kernels/attend.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _TAIL,
     "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
     "of a query are copies of one another",
     'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
     "less any number is minus infinity",
-    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))": "however "
+    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, KEY_TILE) - end, tl.num_programs(2))": "however "
     "large the shares are, each query falls in one of them",
     "templates/kernels/attend_bwd.py.jinja: - to +: for i in range(0, steps - whole):": _WALK,
-    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE": _MASKED,
+    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE": _MASKED,
     'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
     f"templates/kernels/mark.py.jinja: drop a mask: {_KEPT}": _NOTHING,
     f"templates/kernels/mark.py.jinja: > to >=: {_KEPT}": _NOTHING,
