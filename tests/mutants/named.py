@@ -67,7 +67,7 @@ FAULTS = (
     Fault("the scale is dropped from dk of ranges", _BACK, '{{ put }}(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "{{ put }}(dk_ptr + grad_off, dk"),
     Fault("dk and dv are swapped in lists", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dk_ptr + grad_off, dk,", "tl.atomic_add(dk_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dv_ptr + grad_off, dk,"),
     Fault("dk and dv are swapped in ranges", _BACK, "{{ put }}(dv_ptr + grad_off, dv, mask=store", "{{ put }}(dv_ptr + grad_off, dk, mask=store"),
-    Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv,", "tl.store(dv_ptr + grad_off, dv,", ),
+    Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")", "tl.store(dv_ptr + grad_off, dv, mask=add)"),
     Fault("one query head of a group alone", _BACK, "(row % GROUP_PAD < GROUP)", "(row % GROUP_PAD < 1)", 1),
     Fault("the kv head of another group", _ATTEND, "head = kv * GROUP + row % GROUP_PAD", "head = kv + row % GROUP_PAD * KV_HEADS"),
     Fault("the gate's derivative is forgotten", _BACK, "dz{{ i }} = draw * raw * partial{{ i }}", "dz{{ i }} = draw * raw"),

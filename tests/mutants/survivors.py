@@ -59,8 +59,6 @@ EQUIVALENT: dict[str, str] = {
     "templates/host/select.py.jinja: + to - (2): row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value": _SIZES,
     "templates/host/select.py.jinja: > to >=: if length > SURVEY_FROM:": "at that very length nothing is surveyed; "
     + _SIZES,
-    "templates/macros/common.jinja: forced keys compete": "the last keys are chosen in any case, and come after all "
-    "that could tie with them; the budget is counted elsewhere",
     "templates/macros/attend.jinja: > to >=: {%- set plain = plan.logit is none and plan.scale > 0 -%}": "a scale of 0 "
     "makes every product 0, before the largest is taken or after",
     "templates/module.py.jinja: drop a factor: MARK_STRIP = tl.constexpr({{ 2 * config.strip }})": _SIZES,
