@@ -20,6 +20,8 @@ class Fault:
 
 
 _ATTEND = "templates/kernels/attend.py.jinja"
+_ROWS = "templates/macros/attend.jinja"
+_GATHER = "templates/kernels/gather.py.jinja"
 _BACK = "templates/kernels/attend_bwd.py.jinja"
 _SELECT = "templates/kernels/select.py.jinja"
 _BUDGET = "templates/macros/budget.jinja"
@@ -28,6 +30,7 @@ _SETTLE = "templates/kernels/settle.py.jinja"
 _SCORE = "templates/kernels/score.py.jinja"
 _BLOCKS = "templates/kernels/score_blocks.py.jinja"
 _POOL = "templates/host/pool.py.jinja"
+_MEAN = "templates/kernels/pool.py.jinja"
 _LOSS = "templates/kernels/loss.py.jinja"
 _GATE = "templates/kernels/input_gate.py.jinja"
 _HEAD = "templates/kernels/index_grad.py.jinja"
@@ -46,9 +49,9 @@ FAULTS = (
     Fault("the maximum of this block alone", _ATTEND, "tl.maximum(best, tl.max(logits, 1))", "tl.max(logits, 1)"),
     Fault("the output is not rescaled", _ATTEND, "acc * shrink[:, None] + tl.dot", "acc + tl.dot"),
     Fault("the normaliser is not rescaled", _ATTEND, "norm * shrink + tl.sum", "norm + tl.sum"),
-    Fault("the output is not normalised", _ATTEND, "acc / tl.where(empty, 1.0, norm)[:, None]", "acc"),
-    Fault("an empty row divides by zero", _ATTEND, "tl.where(empty, 1.0, norm)", "norm"),
-    Fault("the lse in base 2", _ATTEND, "(best + tl.log2(norm)) * LN2", "(best + tl.log2(norm))"),
+    Fault("the output is not normalised", _ROWS, "acc / tl.where(empty, 1.0, norm)[:, None]", "acc"),
+    Fault("an empty row divides by zero", _ROWS, "tl.where(empty, 1.0, norm)", "norm"),
+    Fault("the lse in base 2", _ROWS, "(best + tl.log2(norm)) * LN2", "(best + tl.log2(norm))"),
     Fault("the mask shifted by one", _COMMON, '" <= " ~ t if plan.causal', '" < " ~ t if plan.causal'),
     Fault("the mask shifted into the future", _COMMON, '" <= " ~ t if plan.causal', '" <= 1 + " ~ t if plan.causal'),
     Fault("the last block is skipped", _ATTEND, "for step in range(0, steps):", "for step in range(0, tl.maximum(steps - 1, 1)):"),
@@ -57,30 +60,30 @@ FAULTS = (
     Fault("the list of another sequence", _COMMON, '"batch" }} * tiles + tile', '"0" }} * tiles + tile'),
     Fault("the bits of the neighbouring query", _ATTEND, "(word[None, :] & (1 << r)[:, None])", "(word[None, :] & (1 << (r ^ 1))[:, None])"),
     Fault("every query of a tile sees the union", _ATTEND, "(word[None, :] & (1 << r)[:, None]) != 0", "(word[None, :] | (1 << r)[:, None]) != 0"),
-    Fault("delta is forgotten", _LOGIT, "ds = (p * (dp - delta[:, None])).to(q.dtype)", "ds = (p * dp).to(q.dtype)"),
-    Fault("delta has the wrong sign", _LOGIT, "p * (dp - delta[:, None])).to", "p * (dp + delta[:, None])).to"),
+    Fault("delta is forgotten", _LOGIT, "ds = (p * (dp - delta{{ by_row(across) }})).to(q.dtype)", "ds = (p * dp).to(q.dtype)"),
+    Fault("delta has the wrong sign", _LOGIT, "p * (dp - delta{{ by_row(across) }})).to", "p * (dp + delta{{ by_row(across) }})).to"),
     Fault("the scale is dropped from dq", _BACK, '"(dq * SCALE)" if linear', '"(dq)" if linear'),
     Fault("the scale is dropped from dk of lists", _BACK, 'dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION){{ " * SCALE" if linear }}', "dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION)"),
-    Fault("the scale is dropped from dk of ranges", _BACK, 'tl.store(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "tl.store(dk_ptr + grad_off, dk"),
+    Fault("the scale is dropped from dk of ranges", _BACK, '{{ put }}(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "{{ put }}(dk_ptr + grad_off, dk"),
     Fault("dk and dv are swapped in lists", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dk_ptr + grad_off, dk,", "tl.atomic_add(dk_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dv_ptr + grad_off, dk,"),
-    Fault("dk and dv are swapped in ranges", _BACK, "tl.store(dv_ptr + grad_off, dv, mask=store)", "tl.store(dv_ptr + grad_off, dk, mask=store)"),
-    Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv,", "tl.store(dv_ptr + grad_off, dv,", ),
+    Fault("dk and dv are swapped in ranges", _BACK, "{{ put }}(dv_ptr + grad_off, dv, mask=store", "{{ put }}(dv_ptr + grad_off, dk, mask=store"),
+    Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")", "tl.store(dv_ptr + grad_off, dv, mask=add)"),
     Fault("one query head of a group alone", _BACK, "(row % GROUP_PAD < GROUP)", "(row % GROUP_PAD < 1)", 1),
     Fault("the kv head of another group", _ATTEND, "head = kv * GROUP + row % GROUP_PAD", "head = kv + row % GROUP_PAD * KV_HEADS"),
     Fault("the gate's derivative is forgotten", _BACK, "dz{{ i }} = draw * raw * partial{{ i }}", "dz{{ i }} = draw * raw"),
     Fault("the gate's derivative is of the gated output", _BACK, "dz{{ i }} = draw * raw * partial{{ i }}", "dz{{ i }} = draw * raw * factor * partial{{ i }}"),
     Fault("the output gate is not passed through", _BACK, "    draw = draw * factor\n", ""),
-    Fault("the output gate is not applied", _ATTEND, "    out = out * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
+    Fault("the output gate is not applied", _ROWS, "    out = out * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
     Fault("a gate's gradient per head is that of its last feature", _GATE, "dz{{ i }} = tl.sum(dout", "dz{{ i }} = tl.max(dout"),
     Fault("the input gate is not passed through", _GATE, "(dout * factor)", "(dout)"),
     Fault("the input gate reads another head", _GATE, "head = (tl.program_id(1) % {{ heads }}).to(tl.int64)", "head = (tl.program_id(1) * 0).to(tl.int64)"),
-    Fault("ties go to the larger position", _SELECT, "order = tl.cumsum(tied, 1) + seen[:, None]", "order = tl.sum(tied, 1)[:, None] - tl.cumsum(tied, 1) + 1 + seen[:, None]"),
-    Fault("ties of earlier blocks are forgotten", _SELECT, "        seen += tl.sum(tied, 1)\n", ""),
-    Fault("all of the tied are taken", _SELECT, "((tied == 1) & (order <= ties[:, None]))", "(tied == 1)"),
+    Fault("ties go to the larger position", _SELECT, "({{ key }} <= last)", "({{ key }} >= last)"),
+    Fault("ties of earlier blocks are forgotten", _SELECT, "        seen += tl.sum(tied)\n", ""),
+    Fault("all of the tied are taken", _SELECT, "((rank == limit) & ({{ key }} <= last))", "(rank == limit)"),
     Fault("minus zero is less than zero", "templates/lib/order.py", "    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores\n", ""),
     Fault("the order of negative scores is reversed", "templates/lib/order.py", "tl.where(bits < 0, ~bits, bits | -2147483648)", "tl.where(bits < 0, bits & 2147483647, bits | -2147483648)"),
     Fault("a NaN score may be chosen", "templates/lib/order.py", "return tl.where(finite, flipped, 0)", "return flipped"),
-    Fault("forced keys compete", _COMMON, '" & (" ~ s ~ " <= " ~ t ~ " - LAST)"', '""'),
+    Fault("forced keys compete", _COMMON, '({{ s }} <= {{ t }}{{ " - LAST" if plan.last }})', "({{ s }} <= {{ t }})"),
     Fault("forced keys count against the budget", _BUDGET, "    k = tl.minimum(k, total)\n", "    k = tl.maximum(tl.minimum(k, total) - 1, 0)\n"),
     Fault("the budget is rounded to the nearest", _BUDGET, "tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0)", "tl.minimum(tl.floor(wanted + 0.5), BUDGET_MOST * 1.0)"),
     Fault("the sample variance", _SELECT, "row_var = squares / tl.maximum(row_count, 1.0)", "row_var = squares / tl.maximum(row_count - 1.0, 1.0)"),
@@ -110,7 +113,7 @@ FAULTS = (
     Fault("the indexer's weight gets the bias's gradient", _HEAD, "tl.sum(dw, 1)", "tl.sum(ddot, 1)"),
     Fault("index heads after the first are forgotten", _INDEX, "diq{{ j }} += diq_j", "diq{{ j }} = diq_j"),
     Fault("keys of a block at the end of a list are forgotten", _INDEX, 'index_mask("real[:, None]", "di[None, :]")', 'index_mask("(real & (s % 16 != 15))[:, None]", "di[None, :]")'),
-    Fault("the sink is not in the lse", _ATTEND, "norm = tl.full((ROWS,), 1.0, tl.float32)", "norm = tl.full((ROWS,), 0.0, tl.float32)"),
+    Fault("the sink is not in the lse", _ROWS, "norm = tl.full(({{ rows }},), 1.0, tl.float32)", "norm = tl.full(({{ rows }},), 0.0, tl.float32)"),
     Fault("the sink's gradient has the wrong sign", _HOST, "dsink = -torch.where", "dsink = torch.where"),
     Fault("the first keys lose their far queries", _HOST, "        dk[:, :, :count] += ", "        dk[:, :, :count] += 0 * "),
     Fault("lists are too narrow", _CHOOSE, "triton.cdiv(most, LIST_PAD.value) * LIST_PAD.value", "max(most // LIST_PAD.value, 1) * LIST_PAD.value"),
@@ -121,7 +124,7 @@ FAULTS = (
     Fault("the indexer's loss reaches the query", _EAGER, "losses.append(run(divergence, q.detach(), k.detach(), v.detach(), sees, {{", "losses.append(run(divergence, q, k, v, sees, {{"),
     Fault("the output gate is not applied by torch", _EAGER, "    output = output * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
     Fault("the lse forgets the maximum", _EAGER, "lse = (torch.where(best.isfinite(), best, 0.0) + norm.log())", "lse = norm.log()"),
-    Fault("a query sees all of a block it chose", _ATTEND, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- else %}', "{%- else %}"),
+    Fault("a query sees all of a block it chose", _ATTEND, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- endif %}', "{%- endif %}"),
     Fault("a block of the list begins where the last one did", _ATTEND, "s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT", "s = tl.load(pos_ptr + o // UNIT) * UNIT"),
     Fault("the walk through a wide block stays at its beginning", _ATTEND, " + step * BLOCK % UNIT + tl.arange(0, BLOCK)", " + tl.arange(0, BLOCK)"),
     Fault("lists are as long as they have blocks", _COMMON, '{{ " * UNIT" if coarse }}', ""),
@@ -136,7 +139,7 @@ FAULTS = (
     Fault("a short last block is averaged over all of its places", _POOL, ".clamp_max({{ unit }})", ".clamp_min({{ unit }})"),
     Fault("every query of a run chooses as if it were the first", _SELECT, "    local = local // QUERIES\n", ""),
     Fault("a run chooses among what its last query sees", _SELECT, "(t // QUERIES * QUERIES) // UNIT", "t // UNIT"),
-    Fault("forced keys of a run are its first query's", _SELECT, "here = row_ok[:, None] & (s[None, :] <= {{ own }}[:, None])", "here = here"),
+    Fault("forced keys of a run are its first query's", _SELECT, 'forced_here = forced("s[None, :]", own ~ "[:, None]",', 'forced_here = forced("s[None, :]", ("(chooser + 0 * t)" if runs and plan.causal else own) ~ "[:, None]",'),
     Fault("a kv head's loss is averaged over all heads", _LOSS, '"GROUP" if grain.per_kv_head else "HEADS" }}), (TILE, REPEAT', '"HEADS" }}), (TILE, REPEAT'),
     Fault("a kv head's loss is taken to the first head's attention", _COMMON, "own_head = tl.program_id(1) % KV_HEADS", "own_head = tl.program_id(1) * 0"),
     Fault("pooled keys are seen whole by torch", _EAGER, "    score = score.masked_fill(torch.arange(score.shape[-1], device=t.device) >= (t // UNIT)[:, None], float(\"nan\"))\n", ""),
@@ -154,6 +157,20 @@ FAULTS = (
     Fault("several gates of a target are one", _LOWER, 'factor = canonicalize(apply("mul", factor, scalar(gate.body, rename=leaves)))', "factor = canonicalize(scalar(gate.body, rename=leaves))"),
     Fault("the scale is the head dimension", _LOWER, "1.0 / math.sqrt(shape.head_dim)", "1.0 / shape.head_dim"),
     Fault("base 2 is forgotten", _LOWER, "scaled(value, 1.0 / math.log(2.0))", "value"),
+    Fault("the gather drops a query's last key", _GATHER, "count = tl.load(own_count_ptr + own)", "count = tl.load(own_count_ptr + own) - 1"),
+    Fault("a query's list is made of its neighbour's bits", _GATHER, "(word >> tl.program_id(2)) & 1", "(word >> (tl.program_id(2) ^ 1)) & 1"),
+    Fault("the gather attends to the rest of a step", _GATHER, "sees = (n < count)[None, :]", "sees = (n >= 0)[None, :]"),
+    Fault("the gather takes tiles that are alike", _GATHER, "tl.load(total_ptr + slot)) == 0:", "tl.load(total_ptr + slot)) != 0:", 1),
+    Fault("the gather reads the lists of the first tile", _GATHER, "own = choice * tl.num_programs(0) + tl.program_id(0)\n", "own = choice * tl.num_programs(0) + tl.program_id(0) % TILE\n"),
+    Fault("a query sees all of a wide block it chose", _ATTEND, '"tl.where(chose, t, -1)[:, None]"', '"tl.where(chose, length, -1)[:, None]"'),
+    Fault("a block's shares after the first are left out", _HOST, "torch.where(real, torch.minimum(start + share, stop), start)", "torch.where(real & (turn == 0), torch.minimum(start + share, stop), start)"),
+    Fault("every part of a tile has the bits of its first", _BACK, "(word >> (tile % SPLITS * KEY_TILE + r))", "(word >> r)"),
+    Fault("the first tiles of a block are taken for whole", _BACK, "        while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:\n            early += 1\n", ""),
+    Fault("delta of another tile's rows", _BACK, "delta = tl.load(row_delta_ptr + tile * KEY_ROWS)", "delta = tl.load(row_delta_ptr + tile // 2 * KEY_ROWS)", 1),
+    Fault("the mean of pooled keys is their sum", _MEAN, "pooled = total / (end - begin).to(tl.float32)", "pooled = total"),
+    Fault("a short last block is pooled over all of its places", _MEAN, "(end - begin).to(tl.float32)", "UNIT"),
+    Fault("the last of the tied that are taken is left out", _SELECT, "({{ key }} <= last)", "({{ key }} < last)"),
+    Fault("all of the tied of a short row are taken", _SELECT, "    if tied > ties:\n        last = last_of(rank_ptr, begin, end, limit, ties)\n    tl.store(budget_ptr", "    tl.store(budget_ptr"),
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ RULES = (
     Rule("drop - 1", r" - 1\b(?!\.)", "", never=_ADDRESS),
     Rule(
         "drop a factor",
-        r" \* (?!torch|tl\.arange)[A-Za-z_][\w.]*(\[[^\]]*\])?(?![\w(.])",
+        r" \* (?!torch|tl\.arange)[A-Za-z_][\w.]*(\[[^\]]*\])?(?![\w(.{])",
         "",
         never=_ADDRESS + "|BLOCK|TILE|_KEYS",
     ),

@@ -59,6 +59,8 @@ SUBJECTS = (
       + where(0.2 >= 0.2, 0.5, 0.9) + where(0.2 == 0.2, 0.5, 0.6)) per element""",
     ),
     subject("alibi", "causal  logit[t, s] = q[t] . k[s] / sqrt(head_dim) - slope[h] * distance", heads=6, kv_heads=2),
+    # A query that sees itself alone has a logit of 0, and so an lse of just 0.
+    subject("far_off", "causal  logit[t, s] = q[t] . k[s] * distance / 64", heads=1, kv_heads=1),
     subject(
         "biased",
         """full
@@ -104,6 +106,8 @@ SUBJECTS = (
   select top 30 tokens""",
         heads=1,
         kv_heads=1,
+        head_dim=24,
+        value_dim=40,
     ),
     subject(
         "nearly_all",
@@ -149,6 +153,7 @@ SUBJECTS = (
         f"""causal
   {INDEXER.replace("keys shared", "keys per kv_head")}
   select top 1 blocks(16) by max per kv_head  always diagonal  sink  train indexer with kl""",
+        heads=6,
     ),
     subject(
         "wide_blocks",
@@ -180,6 +185,16 @@ SUBJECTS = (
   select top 2 blocks(4) per kv_head""",
         heads=4,
         kv_heads=2,
+    ),
+    subject(
+        "mean_keys",
+        """full
+  indexer { keys attention  pool mean  score[t, s] = sum(j) sigmoid(q[t, j] . k[s] / sqrt(dim)) }
+  select top 2 blocks(16) per kv_head""",
+        heads=6,
+        kv_heads=2,
+        head_dim=24,
+        value_dim=24,
     ),
     subject(
         "levels",

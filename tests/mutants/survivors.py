@@ -12,6 +12,7 @@ _WALK = "the walk has more blocks, and every block masks what a query does not s
 _QUERIES = "the walk has more queries, and each of them masks what it does not see"
 _MASKED = "more keys than need be are masked, or scored a second time alike"
 _BRACKET = "any bracket will do: one that misses is told by its counts, and the whole row is looked through"
+_LOWER = "it spares steps of the bisection: the need-th largest of some ranks is no more than that of all"
 _GUESS = "any guess will do: one that misses is told by its counts, and all ranks of the row are looked through"
 _PIVOT = "moments may be taken about any number within the scores"
 _TARGET = "the attention that the loss is taken to is computed without gradients anyway"
@@ -42,6 +43,7 @@ EQUIVALENT: dict[str, str] = {
     "is not real has a weight of 0, which any finite number may be multiplied by",
     "templates/eager.py.jinja: drop - 1: place = (bias_place(distance.double()) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE - 1).to(torch.int64)": _PROVED,
     "templates/host/attend.py.jinja: drop - 1: place = (bias_place(distance) + {{ place_slack }}).floor().clamp(0, TABLE_SIZE.value - 1).to(torch.int32)": _PROVED,
+    "templates/host/attend.py.jinja: < to <=: listed = torch.arange(width, device=device) < lists.count[:, :, None]": _TAIL,
     "templates/host/attention.py.jinja: leak a gradient: iq, ik = query.detach().unflatten(1, (KV_HEADS.value, GROUP.value)).flatten(0, 1), key.detach().flatten(0, 1)": "what is "
     "chosen is chosen without gradients anyway",
     "templates/host/attention.py.jinja: - to +: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
@@ -57,27 +59,37 @@ EQUIVALENT: dict[str, str] = {
     "templates/host/select.py.jinja: + to - (2): row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value": _SIZES,
     "templates/host/select.py.jinja: > to >=: if length > SURVEY_FROM:": "at that very length nothing is surveyed; "
     + _SIZES,
-    "templates/macros/common.jinja: forced keys compete": "the last keys are chosen in any case, and come after all "
-    "that could tie with them; the budget is counted elsewhere",
+    "templates/macros/attend.jinja: > to >=: {%- set plain = plan.logit is none and plan.scale > 0 -%}": "a scale of 0 "
+    "makes every product 0, before the largest is taken or after",
     "templates/module.py.jinja: drop a factor: MARK_STRIP = tl.constexpr({{ 2 * config.strip }})": _SIZES,
     'templates/kernels/attend.py.jinja: - to +: sinks = tl.cdiv(tl.minimum({{ "begin + " if plan.documents }}FIRST, end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
     'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
     "templates/kernels/attend.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
     "templates/kernels/attend.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
-    "templates/kernels/attend.py.jinja: < to <=: real = (o < count * UNIT) & (s < length)": _TAIL,
+    'templates/kernels/attend.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _TAIL,
     "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
     "of a query are copies of one another",
     'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
     "less any number is minus infinity",
-    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, TILE) - end, tl.num_programs(2))": "however "
+    "templates/kernels/attend.py.jinja: > to >=: return (total >= 0) & (count * 100 > total * GATHER)": "at just that "
+    "share a tile may be attended to either way, and every kernel asks the same function",
+    "templates/kernels/attend.py.jinja: >= to >: return (total >= 0) & (count * 100 > total * GATHER)": "where nothing "
+    "was chosen the list is empty, which is no more than any share of 0",
+    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, KEY_TILE) - end, tl.num_programs(2))": "however "
     "large the shares are, each query falls in one of them",
     "templates/kernels/attend_bwd.py.jinja: - to +: for i in range(0, steps - whole):": _WALK,
-    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // TILE": _MASKED,
+    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE": _MASKED,
+    "templates/kernels/attend_bwd.py.jinja: < to <=: while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:": _MASKED,
+    "templates/kernels/attend_bwd.py.jinja: minimum to maximum: early = tl.minimum(tl.maximum(early, begin), end)": f"no tile is taken for whole; {_MASKED}",
+    "templates/kernels/attend_bwd.py.jinja: 0.0 to 1.0: p = tl.where(row_ok[None, :], p, 0.0)": "a row that did not "
+    "choose the block has a query and a gradient of 0, which any finite number may be multiplied by",
     'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
     f"templates/kernels/mark.py.jinja: drop a mask: {_KEPT}": _NOTHING,
     f"templates/kernels/mark.py.jinja: > to >=: {_KEPT}": _NOTHING,
+    'templates/kernels/pool.py.jinja: drop a mask: best = tl.maximum(best, tl.max(tl.where(real & (k == k), k, float("-inf")), 0))': "where a "
+    "key is NaN the largest is, whatever the others are",
     "templates/kernels/mark.py.jinja: 0.0 to 1.0: score = tl.where(seen, score, 0.0)": "any finite number is as good: it "
     "is multiplied by 0, to tell those that are not finite",
     "templates/kernels/score.py.jinja: whole blocks are taken for seen too early": _UNSEEN,
@@ -95,6 +107,9 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/select.py.jinja: < to <=: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
     "templates/kernels/select.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
     "templates/kernels/select.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
+    "templates/kernels/select.py.jinja: <= to <: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
+    "templates/kernels/select.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
+    "templates/kernels/select.py.jinja: max to min: best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)": _LOWER,
     "templates/kernels/select.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
     "templates/kernels/settle.py.jinja: max to min: rank = tl.max(rank_of(score_outer({{ accs() }})).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)": "the rows are "
     "copies of one query's",
@@ -124,20 +139,37 @@ EQUIVALENT: dict[str, str] = {
 }
 
 _SURVEYED = "; tests/runtime/test_survey.py catches it"
+_POOLED = "; tests/runtime/test_blocks.py has them pooled, and catches it"
+_REST = "last = tl.maximum(last, tl.max(tl.where(wanted == 1, s, 0)))"
+_OTHERS = (
+    "it takes a NaN among the values of another document, which the rest of a step would then read; "
+    "tests/runtime/test_schedules.py has one, and catches it"
+)
 
 MISSED: dict[str, str] = {
     "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
     "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
+    "templates/host/select.py.jinja: max to min: total = torch.where(own.amax(2) > OWN_MOST, -1, own.sum(2)).to(torch.int32)": "it "
+    "takes a given choice of more keys than a budget allows; tests/runtime/test_schedules.py gives one, and catches it",
     "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
     f"more of the same memory where strips are short{_SURVEYED}",
     'templates/macros/common.jinja: - to +: slot = {{ "tl.program_id(1).to(tl.int64)" if grain.per_kv_head else "batch" }} * tiles + tile - first_tile': "it "
     "takes several launches of thousands of queries; tests/runtime/test_selection.py makes them short, and catches it",
+    f"templates/kernels/gather.py.jinja: max to min: {_REST}": _OTHERS,
+    f"templates/kernels/gather.py.jinja: maximum to minimum: {_REST}": _OTHERS,
+    f"templates/kernels/gather.py.jinja: swap branches: {_REST}": _OTHERS,
     "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(count)": "it takes strips longer than a step of what "
     f"keeps their keys{_SURVEYED}",
     "templates/kernels/mark.py.jinja: swap branches: score = tl.where(seen, score, 0.0)": "it takes an infinite score at a "
     f"query's own position, where all that it does not see are finite{_SURVEYED}",
+    "templates/kernels/pool.py.jinja: += to =: total += tl.sum(k, 0)": "it takes blocks of more than 64 positions"
+    f"{_POOLED}",
+    "templates/kernels/pool.py.jinja: max to min: unknown |= tl.max((k != k).to(tl.int32), 0)": "it takes a NaN in a "
+    f"key of the attention, which the default cases have in the indexer's alone{_POOLED}",
+    "templates/kernels/select.py.jinja: += to =: seen += tl.sum(tied)": "it takes ties in rows of more than two scans, 64 keys; "
+    "the long rows of tests/runtime/test_selection.py have some, and catch it",
     "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys; the long rows of "
     "tests/runtime/test_selection.py have one, and catch it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,20 @@ def test_kernels_mean_what_the_reference_says(compiled: Compile, name: str) -> N
 def test_tiles_may_be_narrower_than_blocks(compiled: Compile, name: str) -> None:
     attention = compiled(SPECS[name], "interpret", config=NARROW)
     agree(attention, inputs_of(attention, 35))
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("unit", [8, 128])
+def test_a_kernel_pools_keys_as_torch_does(pool: str, unit: int, tmp_path: Path) -> None:
+    """In one step or several; in a short last block and with a NaN among the keys too."""
+    text = spec(f"select top 1 blocks({unit}) per kv_head", pool=pool, own=True, sees="full")
+    interpreted, eager = (
+        gsa_dsl.compile(text, **SHAPE, backend=backend, cache_dir=tmp_path).kernels
+        for backend in ("interpret", "torch")
+    )
+    k = torch.randn(3, 2 * unit + 5, 16, generator=torch.Generator().manual_seed(4))
+    k[0, unit + 1, 3] = k[2, -1, 0] = torch.nan
+    torch.testing.assert_close(interpreted.pooled_keys(k), eager.pooled_keys(k), equal_nan=True)
 
 
 def test_one_position(compiled: Compile) -> None:

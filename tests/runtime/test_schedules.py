@@ -130,6 +130,17 @@ def test_a_given_choice_may_be_of_more_keys_than_a_gather_holds(compiled: Compil
     agree(attention, inputs_of(attention), selection=few)
 
 
+def test_a_gather_reads_no_other_document(compiled: Compile) -> None:
+    """What fills its last step is multiplied by 0, and may be no NaN of a key that its query does not see."""
+    attention = compiled(TOKENS, "documents", gather=0)
+    documents = (torch.arange(61) // 20).expand(2, -1)
+    for number in range(4):
+        x = inputs_of(attention)
+        x.value[:, :, documents[0] == number] = torch.nan
+        output = attention(x.query, x.key, x.value, **{**x.keywords(), "documents": documents})
+        assert torch.equal(output.isnan().any(-1).any(1), documents == number)
+
+
 def test_a_gather_in_parts_is_a_gather_in_one(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     attention = compiled(TOKENS, "forced and a sink", gather=0)
     x = inputs_of(attention)
