@@ -187,6 +187,18 @@ def test_blocks_have_a_deterministic_backward(compiled: Compile) -> None:
     alike(free, once)
 
 
+def test_what_did_not_choose_a_block_has_no_weight_there(compiled: Compile) -> None:
+    """Of logits far below 0 the log-sum-exp is too: a query of zeros, as one that is not read, would weigh infinitely."""
+    attention, by_query = (compiled(BLOCKS, "tokens' scores", kv_outer=most) for most in (64, 0))
+    x = inputs_of(attention)
+    x = x.replaced({"query": 8 + 0.1 * x.query, "key": -5 + 0.1 * x.key})
+    made, expected = results(attention, x), results(by_query, x)
+    for name, tensor in made.items():
+        torch.testing.assert_close(
+            tensor, expected[name], rtol=1e-3, atol=1e-3, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
 @pytest.mark.parametrize(("tile", "backward_rows"), [(8, 16), (8, 32), (32, 16)])
 def test_part_of_a_tile_may_meet_a_block_at_a_time(compiled: Compile, tile: int, backward_rows: int) -> None:
     for specs, name in ((BLOCKS, "own keys"), (BLOCKS, "documents"), (TOKENS, "both ways")):
