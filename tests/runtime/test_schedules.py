@@ -188,7 +188,7 @@ def test_blocks_have_a_deterministic_backward(compiled: Compile) -> None:
 
 
 def test_what_did_not_choose_a_block_has_no_weight_there(compiled: Compile) -> None:
-    """Of logits far below 0 the log-sum-exp is too: a query of zeros, as one that is not read, would weigh infinitely."""
+    """Logits far below 0 have such a log-sum-exp: a query of zeros, as one that is not read, would weigh infinitely."""
     attention, by_query = (compiled(BLOCKS, "tokens' scores", kv_outer=most) for most in (64, 0))
     x = inputs_of(attention)
     x = x.replaced({"query": 8 + 0.1 * x.query, "key": -5 + 0.1 * x.key})
