@@ -65,7 +65,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     return make
 
 
-def inputs_of(attention: gsa_dsl.CompiledAttention, length: int = 61, batch: int = 2) -> Inputs:
+def inputs_of(attention: gsa_dsl.CompiledAttention, length: int = 45, batch: int = 1) -> Inputs:
     return make_inputs(attention.spec, batch=batch, length=length, seed=3, **SHAPE)
 
 
@@ -108,7 +108,7 @@ def test_a_gather_leaves_nothing_to_the_union(compiled: Compile, monkeypatch: py
     x, module = inputs_of(attention), attention.kernels
     whole = attention(x.query, x.key, x.value, **x.keywords())
     lists = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True)[1].selection.lists
-    unlike = (lists.count * 100 > lists.total * 50).repeat_interleave(module.TILE.value, 1)[:, None, :61, None]
+    unlike = (lists.count * 100 > lists.total * 50).repeat_interleave(module.TILE.value, 1)[:, None, :45, None]
 
     class Nothing:
         def __getitem__(self, grid: object) -> Callable[..., None]:
@@ -123,7 +123,7 @@ def test_a_gather_leaves_nothing_to_the_union(compiled: Compile, monkeypatch: py
 def test_a_given_choice_may_be_of_more_keys_than_a_gather_holds(compiled: Compile) -> None:
     attention = compiled(TOKENS, "gates", gather=0)
     x = inputs_of(attention)
-    every = torch.ones(2, 61, 61, dtype=torch.bool).tril()
+    every = torch.ones(1, 45, 45, dtype=torch.bool).tril()
     agree(attention, x, selection=every)
     few = every & (torch.rand(every.shape, generator=torch.Generator().manual_seed(5)) < 0.15)
     few[:, 17] = False  # a query may choose nothing
@@ -133,8 +133,8 @@ def test_a_given_choice_may_be_of_more_keys_than_a_gather_holds(compiled: Compil
 def test_a_gather_reads_no_other_document(compiled: Compile) -> None:
     """What fills its last step is multiplied by 0, and may be no NaN of a key that its query does not see."""
     attention = compiled(TOKENS, "documents", gather=0)
-    documents = (torch.arange(61) // 20).expand(2, -1)
-    for number in range(4):
+    documents = (torch.arange(45) // 15).expand(1, -1)
+    for number in range(3):
         x = inputs_of(attention)
         x.value[:, :, documents[0] == number] = torch.nan
         output = attention(x.query, x.key, x.value, **{**x.keywords(), "documents": documents})
@@ -181,7 +181,7 @@ def test_blocks_have_a_deterministic_backward(compiled: Compile) -> None:
         attention.kernels.choosers = original
     # A program a block, and one to spare for what would be left over.
     lists = attention(x.query, x.key, x.value, **x.keywords(), return_aux=True)[1].selection.lists
-    assert shares == [4 + lists.pos.shape[2]] * 2
+    assert shares == [3 + lists.pos.shape[2]] * 2
     for name, tensor in once.items():
         assert torch.equal(tensor, twice[name])
     alike(free, once)
