@@ -20,7 +20,7 @@ import torch
 import triton
 
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench
+from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench, parted
 from gsa_dsl.tuning.children import GPU_BENCH
 from gsa_dsl.tuning.estimate import Limits
 from gsa_dsl.tuning.job import Failure, Outcome, Timing
@@ -37,7 +37,6 @@ from gsa_dsl.tuning.tuner import (
     promising,
     rungs,
     surveyed_from,
-    wave_of,
 )
 
 COMPARING = 60.0
@@ -180,6 +179,7 @@ class _One:
         seconds: float,
         trying: float | None = None,
     ) -> Found:
+        wave, abreast = parted(self.request.checkers)
         return search(
             self.space,
             survivors,
@@ -188,7 +188,8 @@ class _One:
             lengths=lengths,
             seconds=seconds,
             clock=time.monotonic,
-            wave=wave_of(self.request.checkers),
+            wave=wave,
+            abreast=abreast,
             trying=trying,
         )
 
@@ -215,8 +216,14 @@ class _Counting:
     def ready(self, until: float) -> None:
         pass
 
+    def prepare(self, base: KernelConfig, until: float) -> None:
+        pass
+
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
         pass
+
+    def compile(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        return [None] * len(configs)
 
     def inputs_ahead(self, length: int) -> None:
         pass
@@ -227,6 +234,9 @@ class _Counting:
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
         return [None] * len(configs)
 
+    def prove(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        return [None] * len(configs)
+
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
     ) -> list[Outcome]:
@@ -234,7 +244,7 @@ class _Counting:
 
 
 def configurations(space: Space, survivors: Survivors, overlap: float | None) -> int:
-    """How many configurations a sweep measures: each tries a choice of every group."""
+    """How many configurations a sweep measures at least: as many as where the groups' kernels take equally long."""
     order = promising(space, survivors, overlap)
     return search(space, survivors, order, _Counting(), lengths=(1,), seconds=1.0, clock=lambda: 0.0, wave=16).tried
 

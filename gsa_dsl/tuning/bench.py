@@ -1,7 +1,8 @@
-"""The machine as the search sees it: a crew of children that compile and check, one child that takes times.
+"""The machine as the search sees it: a crew of children that compile, one that checks and proves, a child for times.
 
-Checks run side by side, times are taken while nothing else runs on the GPU; meanwhile what is next is compiled. What
-was measured is written down at once, so that a search that was interrupted goes on where it was.
+Checks run side by side, times are taken while nothing else runs on the GPU; during both what is next is compiled, into
+the cache on disk that all children share. What was measured is written down at once, so that a search that was
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +24,73 @@ NOTHING_SAID = ("no time", "not started")
 """Kinds of failures that say nothing of a configuration."""
 PATIENCE = 60.0
 """Seconds after which a child that checks and says nothing is taken to hang: much is compiled on a busy machine."""
-PARTS = 4
-"""How many children share the kernels of a configuration, to compile them."""
+PARTS = 2
+"""How many children share the kernels of a configuration; more where children would else have nothing to compile."""
+CHECKERS = 3
+"""Children that check and prove, at most: what they run is short, and each holds the default's results on the GPU."""
 RUNNING = 300.0
 """The same of the child that takes times, whose requests are many runs, at great length."""
+
+
+def parted(children: int) -> tuple[int, int]:
+    """How many of so many children compile, and how many check; at least one each."""
+    checkers = max(1, min(CHECKERS, children // 4))
+    return max(1, children - checkers), checkers
 
 
 class ChildBench:
     """:class:`gsa_dsl.tuning.search.Bench` by child processes; ``close`` ends them."""
 
-    def __init__(self, job: Job, checkers: int, runner: str = GPU_BENCH, patience: float = PATIENCE) -> None:
+    def __init__(self, job: Job, children: int, runner: str = GPU_BENCH, patience: float = PATIENCE) -> None:
         # A launch that fails is then the launch that says so.
         blocking = {"CUDA_LAUNCH_BLOCKING": "1"}
-        self._crew = Crew([Child(job, runner, blocking) for _ in range(checkers)])
+        self._compilers, self._checkers = (
+            Crew([Child(job, runner, blocking) for _ in range(count)]) for count in parted(children)
+        )
         self._timer = Child(job, runner)
         self._patience = patience
+        # The compilers are asked in the one and the timer in the other, or while that is over: never from two threads.
         self._compiling, self._making = _Background(), _Background()
         self._compiled: dict[KernelConfig, Failure | None] = {}
 
     def ready(self, until: float) -> None:
-        self._crew.ask_all([{"do": "ready"}] * len(self._crew), until, math.inf)
+        ready = {"do": "ready"}
+        self._compiling.begin(lambda: self._compilers.ask_all([ready] * len(self._compilers), until, math.inf))
+        self._making.begin(lambda: self._timer.ask(ready, until))
+        self._checkers.ask_all([ready] * len(self._checkers), until, math.inf)
+        self._compiling.over(until)
+        self._making.over(until)
+
+    def prepare(self, base: KernelConfig, until: float) -> None:
+        self.compile([base], until)
 
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
-        self._compiling.begin(lambda: self._compile(configs, math.inf))
+        new = [config for config in configs if config not in self._compiled]
+        self._compiling.begin(lambda: self._compile(new, math.inf))
+
+    def compile(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        if not self._compiling.over(until):
+            return [Failure("no time", "still compiling") for _ in configs]
+        self._compile([config for config in configs if config not in self._compiled], until)
+        unknown = Failure("no time", "not compiled")
+        return [self._compiled.get(config, unknown) for config in configs]
 
     def _compile(self, configs: Sequence[KernelConfig], until: float) -> None:
-        """Kernel by kernel side by side; what is learned of failures, :meth:`check` tells."""
-        parts = min(PARTS, len(self._crew))
+        """The kernels of each by several children; what is learned of failures, :meth:`compile` tells."""
+        crew = len(self._compilers)
+        parts = max(min(PARTS, crew), crew // max(len(configs), 1))
         pairs = [(config, part) for config in configs for part in range(parts)]
-        requests = [{"do": "compile", "config": config_to_json(c), "part": n, "parts": parts} for c, n in pairs]
-        for (config, _), answer in zip(pairs, self._crew.ask_all(requests, until, self._patience), strict=True):
-            why = answer if isinstance(answer, Failure) and answer.kind not in NOTHING_SAID else None
-            self._compiled[config] = self._compiled.get(config) or why
+        requests = [
+            {"do": "compile", "config": config_to_json(config), "part": part, "parts": parts} for config, part in pairs
+        ]
+        answers: dict[KernelConfig, list[Failure]] = {config: [] for config in configs}
+        for (config, _), answer in zip(pairs, self._compilers.ask_all(requests, until, self._patience), strict=True):
+            if isinstance(answer, Failure) and answer.kind != "not started":
+                answers[config].append(answer)
+        for config, failures in answers.items():
+            said = [why for why in failures if why.kind != "no time"]
+            if said or not failures:
+                self._compiled[config] = said[0] if said else None
 
     def inputs_ahead(self, length: int) -> None:
         self._making.begin(lambda: self._timer.ask({"do": "inputs", "length": length}, math.inf, RUNNING))
@@ -63,14 +99,15 @@ class ChildBench:
         self._making.over(until)
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
-        if not self._compiling.over(until):
-            return [Failure("no time", "still compiling") for _ in configs]
-        self._compile([config for config in configs if config not in self._compiled], until)
-        known = {config: why for config in configs if (why := self._compiled[config]) is not None}
-        new = [config for config in configs if config not in known]
-        requests = [{"do": "check", "config": config_to_json(config)} for config in new]
-        answers = dict(zip(new, self._crew.ask_all(requests, until, self._patience), strict=True)) | known
-        return [answer if isinstance(answer := answers[config], Failure) else None for config in configs]
+        return self._hold("check", configs, until)
+
+    def prove(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        return self._hold("prove", configs, until)
+
+    def _hold(self, what: str, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        requests = [{"do": what, "config": config_to_json(config)} for config in configs]
+        answers = self._checkers.ask_all(requests, until, self._patience)
+        return [answer if isinstance(answer, Failure) else None for answer in answers]
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
@@ -99,7 +136,8 @@ class ChildBench:
         return None if isinstance(answer, Failure) else answer["overlap"]
 
     def close(self) -> None:
-        self._crew.close()
+        self._compilers.close()
+        self._checkers.close()
         self._timer.close()
 
     def _ask(self, request: Mapping[str, Any], until: float) -> dict[str, Any] | Failure:
@@ -163,7 +201,7 @@ class Journal:
 
 
 class RememberingBench:
-    """A bench that asks another only for what its journal does not hold; comparisons are always made anew."""
+    """A bench that asks another only for what its journal does not hold; comparisons and proofs are made anew."""
 
     def __init__(self, bench: ChildBench, journal: Journal) -> None:
         self._bench, self._journal = bench, journal
@@ -172,10 +210,18 @@ class RememberingBench:
     def ready(self, until: float) -> None:
         self._bench.ready(until)
 
+    def prepare(self, base: KernelConfig, until: float) -> None:
+        # Also where its times are known: inputs are made with it.
+        self._bench.prepare(base, until)
+
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
-        new = [config for config in configs if config not in self._good and config not in self._journal.failures]
+        new = self._unknown(configs, but=self._good)
         if new:
             self._bench.compile_ahead(new)
+
+    def compile(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        new = self._unknown(configs, but=self._good)
+        return self._noted(configs, new, self._bench.compile(new, until) if new else ())
 
     def inputs_ahead(self, length: int) -> None:
         self._bench.inputs_ahead(length)
@@ -184,14 +230,26 @@ class RememberingBench:
         self._bench.inputs(length, until)
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
-        known: dict[KernelConfig, Failure | None] = {config: None for config in configs if config in self._good}
-        known |= {config: self._journal.failures[config] for config in configs if config in self._journal.failures}
-        new = [config for config in configs if config not in known]
-        for config, why in zip(new, self._bench.check(new, until) if new else (), strict=True):
-            known[config] = why
+        new = self._unknown(configs, but=self._good)
+        return self._noted(configs, new, self._bench.check(new, until) if new else ())
+
+    def prove(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        new = self._unknown(configs)
+        return self._noted(configs, new, self._bench.prove(new, until) if new else ())
+
+    def _unknown(self, configs: Sequence[KernelConfig], but: Container[KernelConfig] = ()) -> list[KernelConfig]:
+        """Those of which no failure is known, without those of ``but``."""
+        return [config for config in configs if config not in self._journal.failures and config not in but]
+
+    def _noted(
+        self, configs: Sequence[KernelConfig], new: Sequence[KernelConfig], answers: Sequence[Failure | None]
+    ) -> list[Failure | None]:
+        """What is known of each, the answers for those that are ``new`` among it; new failures are written down."""
+        found: dict[KernelConfig, Failure | None] = dict(zip(new, answers, strict=True))
+        for config, why in found.items():
             if why is not None:
                 self._note(config, 0, why)
-        return [known[config] for config in configs]
+        return [found.get(config, self._journal.failures.get(config)) for config in configs]
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool

@@ -1,4 +1,8 @@
-"""The measuring side of a child process: is a configuration right, and how long do its kernels take?"""
+"""The measuring side of a child process: is a configuration right, and how long do its kernels take?
+
+Every candidate is checked, that is held against the default's results. The default, and what may be chosen in the end,
+is proved, that is held against the float64 reference.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +33,25 @@ from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
 from gsa_dsl.tuning.job import PHASES, Job, Timing, WrongResult
 from gsa_dsl.tuning.launches import launches_watched, only_compiled
 from gsa_dsl.tuning.space import config_to_json
+from gsa_dsl.tuning.tolerance import mistake
 
 SHORT = 160
-"""Where a candidate meets the dense float64 reference: several tiles of queries, several blocks of keys."""
+"""Where a configuration meets the dense float64 reference: several tiles of queries, several blocks of keys."""
 FLUSHED = 256 << 20
 """Bytes written before each measurement: more than any GPU's L2 cache keeps."""
-ROW_ERROR = 0.1
-"""How far a row may be from the default's, relative to rows' root mean square: far beyond rounding and single ties."""
 
 
 class Runner(Protocol):
     """What a child process can do for its parent; :class:`Bench` does it on the GPU, tests put another in its place."""
 
     def compile(self, config: KernelConfig, part: int, parts: int) -> None:
-        """Compile one part in so many of what ``check`` and ``time`` will launch; raise if that fails."""
+        """Compile one part in so many of what ``check``, ``prove`` and ``time`` will launch; raise if that fails."""
 
     def check(self, config: KernelConfig) -> None:
-        """Raise if the configuration cannot run or is wrong."""
+        """Raise if the configuration cannot run, or if its results are not the default's."""
+
+    def prove(self, config: KernelConfig) -> None:
+        """Raise if the configuration cannot run, or if its results are not the float64 reference's."""
 
     def inputs(self, length: int) -> None:
         """Make the inputs that times are taken on at ``length``."""
@@ -94,7 +100,11 @@ class Bench:
         self._flush: Tensor | None = None
 
     def compile(self, config: KernelConfig, part: int, parts: int) -> None:
-        """Without a launch, so that it may go on while another process takes times."""
+        """Without a launch, so that it may go on while another process takes times.
+
+        The calls are those of ``check``: the lengths of a proof and of times are multiples of 16 as theirs are, and a
+        choice that is handed in makes no other kernels.
+        """
         compiled = self._compiled(config)
         if self.cuda:
             with only_compiled(compiled.kernels, list(compiled.kernels.LAUNCH)[part::parts]):
@@ -102,23 +112,32 @@ class Bench:
             torch.cuda.empty_cache()
 
     def check(self, config: KernelConfig) -> None:
-        """First the float64 reference at a short length, then the default's result where keys are left out."""
+        """Where the default does not run there is nothing to be held against but the reference."""
         compiled = self._compiled(config)
         with launches_watched(compiled.kernels):
-            short = (1, min(SHORT, self.job.check_length))
-            report = verify(compiled, shapes=[short], dtype=self.dtype, patterns=("normal",), phases=("sparse",))
-            if not report.ok:
-                worst = report.failures[0]
-                raise WrongResult(f"{worst.quantity} off by {worst.error:.2g} of {worst.allowed:.2g} ({worst.case})")
-            if self._expected is None:
-                self._expected = self._default_results()
-            for name, value in self._results(compiled).items() if self._expected else ():
-                error = row_error(value, self._expected[name])
-                # Written so that a NaN is wrong.
-                if not error <= ROW_ERROR:
-                    raise WrongResult(f"{name} is off by {error:.2g} of the default's")
+            found = self._results(compiled)
+        if self._expected is None:
+            self._expected = found if compiled is self.default else self._default_results()
+        for name, value in found.items() if self._expected else ():
+            why = mistake(value, self._expected[name], chooses=self._plan.listed)
+            if why is not None:
+                raise WrongResult(f"{name} {why}")
         if self.cuda:
             torch.cuda.empty_cache()  # many children share the GPU with the one that takes times
+        if not self._expected:
+            self.prove(config)
+
+    def prove(self, config: KernelConfig) -> None:
+        """One training step of own choice, one at the reference's choice, and inference, at a short length."""
+        compiled = self._compiled(config)
+        short = (1, min(SHORT, self.job.check_length))
+        with launches_watched(compiled.kernels):
+            report = verify(compiled, shapes=[short], dtype=self.dtype, patterns=("normal",), phases=("sparse",))
+        if not report.ok:
+            worst = report.failures[0]
+            raise WrongResult(f"{worst.quantity} off by {worst.error:.2g} of {worst.allowed:.2g} ({worst.case})")
+        if self.cuda:
+            torch.cuda.empty_cache()
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, seconds: float, kernels: bool
@@ -245,22 +264,6 @@ class Bench:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
-
-
-def row_error(actual: Tensor, expected: Tensor) -> float:
-    """The worst row's distance, relative to the root mean square of rows; equal infinities agree, NaN never does."""
-    apart = expected.ndim == 4
-    worst = squares = torch.zeros((), dtype=torch.float64, device=expected.device)
-    # In float64 a head at a time: many processes share the GPU's memory.
-    for one, other in zip(actual.unbind(1), expected.unbind(1), strict=True) if apart else [(actual, expected)]:
-        off = torch.where(one == other, 0.0, one.double() - other.double())
-        size = torch.where(other.isfinite(), other.double(), 0.0)
-        if apart:
-            off, size = off.norm(dim=-1), size.norm(dim=-1)
-        worst = torch.maximum(worst, off.abs().max())
-        squares = squares + size.square().sum()
-    rows = expected[..., 0].numel() if apart else expected.numel()
-    return float(worst / (squares / rows).sqrt().clamp_min(1e-30))
 
 
 def _medians(samples: dict[tuple[str, str], list[float]]) -> Timing:

@@ -1,30 +1,33 @@
 """The search: many choices of all groups at once at a short length, the best again at the real one, then whole calls.
 
-A run of one module times every kernel, so a *slate* (one configuration) tries a new choice in each group. What is known
-is kept per group, shared values and choice; the best configuration is put together from the best of each. What is tried
-next is what looks best by the values it has, one at a time. While a wave of slates is timed, the next is compiled. Of a
-slate that fails because of one kernel the other choices are tried again, one that fails for no known reason is taken
-apart. All phases end in time: a wave is only begun if it will fit.
+A run of one module times every kernel, so a *slate* (one configuration) tries new choices in several groups. What is
+known is kept per group, shared values and choice; the best configuration is put together from the best of each. What is
+tried next is what looks best by the values it has, one at a time (:mod:`gsa_dsl.tuning.slates`). The planner's own
+configuration comes first and alone: inputs are made with it, and its times weigh the groups. While a wave of slates is
+checked and timed, the next is compiled. Of a slate that fails because of one kernel the other choices are tried again,
+one that fails for no known reason is taken apart. What takes part in the last comparison is proved before. All phases
+end in time: a wave is only begun if it will fit.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import PHASES, Failure, Outcome, Timing
-from gsa_dsl.tuning.prune import Slot, Survivors
-from gsa_dsl.tuning.space import Axis, Choice, Group, Space, choice_of, project, value_of, with_choice
+from gsa_dsl.tuning.knowledge import Knowledge
+from gsa_dsl.tuning.prune import Survivors
+from gsa_dsl.tuning.slates import Slate, Slates
+from gsa_dsl.tuning.space import Axis, Choice, Space, value_of, with_choice
 
 TRYING, HALVING = 0.65, 0.85
 """Shares of the budget after which no new choices are tried, and after which the last comparison begins."""
-COMPILED = 0.5
-"""The share of a wave's check that is left where no kernel is new."""
+WAVE = 0.1
+"""Share of the budget that compiling a wave may take where the wave before it is done sooner: later ones know more."""
 FINALISTS = 3
 REPEATS = 3
 """Runs a configuration is timed in, after one that is not counted; one where runs are long."""
@@ -34,24 +37,30 @@ SETTING_UP = 2
 """Runs that making the inputs at a new length takes as long as."""
 GROWTH = 1.5
 """The power of the length that the time of a run is taken to grow with, where it has not been seen."""
-TURN = 1.05
-"""Each turn of shared values counts as if all kernels together took so many times as long: others come in between."""
-UNSEEN = 0.01
-"""What a value that was not tried is taken to save, as a logarithm: it comes before what is known to save nothing."""
-SHRINKING, SWEEPS = 1.0, 10
-"""Of fitted effects: as if there were so many more values of no effect, and how often each is fitted to the others."""
+WAITED = 0.05
+"""Seconds from which on compiling was waited for."""
 MARGIN = 0.01
 """A configuration must be faster by this much, or the planner's own is kept: less is noise."""
+
+
+_Why = Mapping[KernelConfig, Failure | None]
+"""Why each configuration cannot be used, as far as is known; None where nothing is held against it."""
 
 
 class Bench(Protocol):
     """What the search needs of the machine; all times are those of the search's clock."""
 
     def ready(self, until: float) -> None:
-        """Wait for the machine to be ready to check."""
+        """Wait for the machine to be ready."""
+
+    def prepare(self, base: KernelConfig, until: float) -> None:
+        """Wait for the planner's configuration to be compiled, which inputs are made with."""
 
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
         """Begin to compile what will be checked next, and return at once."""
+
+    def compile(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        """Wait for what was begun, and compile what was not; why each does not compile, None for those that do."""
 
     def inputs_ahead(self, length: int) -> None:
         """Begin to make the inputs for times at a length, and return at once."""
@@ -60,7 +69,10 @@ class Bench(Protocol):
         """Wait for the inputs for times at a length."""
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
-        """Which configurations cannot be used; None for those that can."""
+        """Which configurations cannot run, or miss the results of the planner's; None for those that can be used."""
+
+    def prove(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        """Which configurations miss the results of the reference; None for those that can be chosen."""
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
@@ -107,79 +119,6 @@ def gain(default: Timing, other: Timing) -> float:
     return math.exp(sum(math.log(max(ratio, 1e-9)) for ratio in ratios) / len(ratios)) if ratios else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Slate:
-    """A configuration, and the choices that are new in it."""
-
-    config: KernelConfig
-    new: tuple[tuple[Slot, Choice], ...]
-
-
-@dataclass
-class Knowledge:
-    """Milliseconds of each choice within its slot; what could not be measured is not in it, and so never chosen."""
-
-    times: dict[Slot, dict[Choice, float]] = field(default_factory=dict)
-    _fitted: dict[str, tuple[int, dict[tuple[str, int], float]]] = field(default_factory=dict)
-
-    def learn(self, space: Space, config: KernelConfig, timing: Timing) -> None:
-        """Take in what one run says of every group."""
-        for group in space.groups:
-            slot = (group.name, choice_of(config, group.shared))
-            choice = choice_of(config, (axis.field for axis in group.axes))
-            known = self.times.setdefault(slot, {})
-            # Kernels that this length has no use for take no time at all.
-            known[choice] = min(max(timing.of(group.kernels), 1e-9), known.get(choice, math.inf))
-
-    def best(self, slot: Slot, count: int = 1) -> list[Choice]:
-        """The fastest choices of a slot."""
-        known = self.times.get(slot, {})
-        return sorted(known, key=lambda choice: known[choice])[:count]
-
-    def promise(self, slot: Slot, choice: Choice) -> float:
-        """About how much longer than others in its slot a choice takes, as a logarithm, by its values one at a time.
-
-        What values cost is taken from all slots of the group, each beside its own mean, and shrunk towards nothing
-        where it was seen seldom.
-        """
-        count = sum(map(len, self.times.values()))
-        if self._fitted.get(slot[0], (-1, {}))[0] != count:
-            slots = [known for (group, _), known in self.times.items() if group == slot[0] and known]
-            self._fitted[slot[0]] = count, _effects(slots)
-        effects = self._fitted[slot[0]][1]
-        return sum(effects.get(value, -UNSEEN) for value in choice)
-
-    def expect(self, slot: Slot) -> float:
-        """The best time of a slot; where it was not seen, of others of the group by what its shared values cost."""
-        best = {other: min(known.values()) for other, known in self.times.items() if other[0] == slot[0] and known}
-        if slot in best or not best:
-            return best.get(slot, 0.0)
-        least = min(best.values())
-        ratios = [
-            min((time / least for (_, shared), time in best.items() if value in shared), default=1.0)
-            for value in slot[1]
-        ]
-        return least * math.prod(ratios)
-
-    def total(self, space: Space, combination: Choice) -> float:
-        """The least time of all groups together at these shared values; infinite where a group is unknown."""
-        total = 0.0
-        for slot in _slots(space, combination):
-            best = self.best(slot)
-            total += self.times[slot][best[0]] if best else math.inf
-        return total
-
-    def assemble(self, space: Space, combination: Choice, place: int = 0) -> KernelConfig | None:
-        """The best of each group at these shared values, or the ``place``-th best where there are as many."""
-        config = with_choice(space.base, combination)
-        for slot in _slots(space, combination):
-            best = self.best(slot, place + 1)
-            if not best:
-                return None
-            config = with_choice(config, best[-1])
-        return config
-
-
 def search(
     space: Space,
     survivors: Survivors,
@@ -190,17 +129,18 @@ def search(
     seconds: float,
     clock: Callable[[], float],
     wave: int,
+    abreast: int = 1,
     progress: Callable[[Progress], None] | None = None,
     trying: float | None = None,
 ) -> Found:
     """Find the best configuration within ``seconds`` of ``clock``.
 
     ``combinations`` are the shared values to try, in order; ``lengths`` the lengths to measure at, the real one last;
-    ``wave`` how many configurations are checked side by side; ``trying`` the share of the time after which no new
-    choices are tried, which depends on the lengths unless given.
+    ``wave`` how many configurations are compiled side by side, ``abreast`` how many are checked; ``trying`` the share
+    of the time after which no new choices are tried, which depends on the lengths unless given.
     """
     share = (TRYING if len(lengths) > 1 else HALVING) if trying is None else trying
-    return _Search(space, survivors, combinations, bench, lengths, seconds, clock, wave, progress, share).run()
+    return _Search(space, survivors, combinations, bench, lengths, seconds, clock, wave, abreast, progress, share).run()
 
 
 class _Search:
@@ -214,25 +154,27 @@ class _Search:
         seconds: float,
         clock: Callable[[], float],
         wave: int,
+        abreast: int,
         progress: Callable[[Progress], None] | None,
         trying: float,
     ) -> None:
-        self.space, self.bench, self.clock, self.wave, self.trying = space, bench, clock, wave, trying
+        self.space, self.bench, self.clock, self.trying = space, bench, clock, trying
+        self.wave, self.abreast = wave, abreast
         self.combinations, self.lengths, self.progress = tuple(combinations), tuple(lengths), progress
-        self.queues = {slot: deque(choices) for slot, choices in survivors.kept.items()}
         self.begun, self.seconds = clock(), seconds
         self.known = Knowledge()
-        self.good: set[KernelConfig] = set()
+        self.slates = Slates(space, survivors, combinations, self.known)
+        self.good: set[KernelConfig] = set()  # held against the planner's
+        self.proved: set[KernelConfig] = set()  # held against the reference
         self.failed: dict[KernelConfig, Failure] = {}
-        self.turns: Counter[Choice] = Counter()
-        self.slates = self._slates()
-        self.worked: set[Choice] = set()  # shared values at which something ran
-        self.given_up: set[Choice] = set()  # and at which nothing does
         self.tried: set[KernelConfig] = set()
         self.sampled: dict[KernelConfig, Timing] = {}
         self.compared: dict[KernelConfig, Timing] = {}
         self.compared_at = self.lengths[-1]
-        self.check_seconds, self.least_check = 0.0, math.inf  # a wave
+        self.compiling: tuple[float, float] | None = None  # since when, and what share of a configuration's kernels
+        self.compile_seconds: float | None = None  # of all kernels of a configuration, by all that compile
+        self.check_seconds, self.least_check = 0.0, math.inf  # as many as are checked side by side
+        self.prove_seconds = 0.0
         self.load_seconds = 0.0  # what timing a configuration takes beside its runs
         self.run_seconds: dict[int, float] = {}  # by length, of a run of both phases
 
@@ -240,8 +182,9 @@ class _Search:
         """The phases one after another; an interruption ends them and leaves what is known."""
         try:
             self._try()
-            left = self._left()
+            left = self.slates.left()
             self._decide(self._halve())
+            self._prove_sampled()
         except KeyboardInterrupt:
             return self._conclude("interrupted")
         return self._conclude("budget" if left else "exhausted")
@@ -249,121 +192,68 @@ class _Search:
     def _try(self) -> None:
         """Waves of slates at the shortest length, until every choice was in one or the time for it is over."""
         length = self.lengths[0]
-        self.bench.inputs_ahead(length)
         self.bench.ready(self._end_of_trying())
+        self.bench.prepare(self.space.base, self._end_of_trying())
+        self.bench.inputs_ahead(length)
         again: deque[Slate] = deque()
-        batch = [Slate(self.space.base, tuple(self._own(self.space.base))), *self._take(self.wave - 1)]
+        batch = [self.slates.base()]
         while batch:
             until = self._end_of_trying()
-            why = self._check([slate.config for slate in batch], until)
+            why = self._compile([slate.config for slate in batch], until)
             following = self._following(again, length, len(batch))
+            why = self._check(why, until)
+            if self.space.base in why:
+                # What all others are held against is itself held against the reference.
+                why = self._prove(why, until)
             outcomes = self._measure(why, length, until)
             for slate in batch:
                 outcome = outcomes[slate.config]
                 if isinstance(outcome, Timing):
                     self.known.learn(self.space, slate.config, outcome)
                     self.sampled[slate.config] = outcome
-                    self.worked.add(choice_of(slate.config, (axis.field for axis in self.space.shared)))
+                    self.slates.ran(slate)
                 elif outcome.kind == "no time":
-                    self._put_back(slate)
+                    self.slates.put_back(slate)
                 else:
-                    again.extend(self._without_blamed(slate, outcome))
+                    again.extend(self.slates.without_blamed(slate, outcome, self.failed))
             self._tell("trying")
             if self._hopeless() or self.clock() >= self._end_of_trying():
                 for slate in (*following, *again):
-                    self._put_back(slate)
+                    self.slates.put_back(slate)
                 return
             batch = following or self._following(again, length, 0)
 
     def _following(self, again: deque[Slate], length: int, busy: int) -> list[Slate]:
-        """The next wave, which is compiled while ``busy`` configurations are timed; empty where it would not fit."""
-        room = self._room(length, busy)
-        batch = [again.popleft() for _ in range(min(len(again), room))]
-        batch += self._take(room - len(batch))
-        if busy and batch:
+        """The next wave, which is compiled while ``busy`` are checked and timed; empty where it would not fit."""
+        batch: list[Slate] = []
+        while len(batch) < self.wave and self._fits(batch, length, busy):
+            slate = again.popleft() if again else self.slates.next()
+            if slate is None:
+                break
+            batch.append(slate)
+        if batch:
+            self.compiling = self.clock(), sum(slate.share for slate in batch)
             self.bench.compile_ahead([slate.config for slate in batch])
         return batch
+
+    def _fits(self, batch: Sequence[Slate], length: int, busy: int) -> bool:
+        """Whether one more like the last has its place in the next wave, once ``busy`` are done and it is compiled."""
+        each, count = self._cost(length, 1, self._repeats(length)), len(batch) + 1
+        if math.isinf(each):
+            return False
+        meanwhile = busy * each + self._rounds(busy) * self.check_seconds
+        share = sum(slate.share for slate in batch) + (batch[-1].share if batch else 0.0)
+        compiling = share * (self.compile_seconds or 0.0)
+        done = max(meanwhile, compiling) + self._rounds(count) * self.check_seconds + count * each
+        if self.clock() + done > self._end_of_trying():
+            return False
+        # How long compiling takes, the first wave tells.
+        return not batch or (self.compile_seconds is not None and compiling <= max(meanwhile, WAVE * self.seconds))
 
     def _hopeless(self) -> bool:
         """Whether the planner's own configuration fails for a reason that other tile sizes will not change."""
         why = self.failed.get(self.space.base)
         return why is not None and why.kind != "out of resources"
-
-    def _take(self, count: int) -> list[Slate]:
-        """The next slates, fewer where nothing is left; choices that were put back since are asked for anew."""
-        taken = list(islice(self.slates, count))
-        if len(taken) < count:
-            self.slates = self._slates()
-            taken += islice(self.slates, count - len(taken))
-        return taken
-
-    def _slates(self) -> Iterator[Slate]:
-        """Configurations of untried choices, most often at the shared values that look good, until nothing is left."""
-        while left := self._left():
-            seen = {value for combination in self.turns for value in combination}
-
-            def last(one: Choice, seen: set[tuple[str, int]] = seen) -> tuple[bool, float]:
-                return seen.issuperset(one), self._expected(one) * TURN ** self.turns[one]
-
-            combination = min(left, key=last)
-            self.turns[combination] += 1
-            slots = [slot for slot in _slots(self.space, combination) if self.queues.get(slot)]
-            yield self._slate(combination, [(slot, self._next(slot)) for slot in slots])
-
-    def _expected(self, combination: Choice) -> float:
-        return sum(self.known.expect(slot) for slot in _slots(self.space, combination))
-
-    def _left(self) -> list[Choice]:
-        """The shared values with something left to try."""
-        return [one for one in self.combinations if one not in self.given_up and self._open(one)]
-
-    def _open(self, combination: Choice) -> bool:
-        """Whether there is something left to try, and every kernel has a choice that may run."""
-        slots = _slots(self.space, combination)
-        return any(self.queues.get(slot) for slot in slots) and all(
-            self.queues.get(slot) or self.known.best(slot) for slot in slots
-        )
-
-    def _next(self, slot: Slot) -> Choice:
-        """The most promising choice of a queue, taken out of it; of equal ones the first."""
-        choice = min(self.queues[slot], key=lambda one: self.known.promise(slot, one))
-        self.queues[slot].remove(choice)
-        return choice
-
-    def _slate(self, combination: Choice, new: Sequence[tuple[Slot, Choice]]) -> Slate:
-        """These shared values and choices; in the other groups the best known, else what the planner has."""
-        config = with_choice(self.space.base, combination)
-        for slot in _slots(self.space, combination):
-            for choice in self.known.best(slot):
-                config = with_choice(config, choice)
-        for _, choice in new:
-            config = with_choice(config, choice)
-        return Slate(config, tuple(new))
-
-    def _without_blamed(self, slate: Slate, failure: Failure) -> list[Slate]:
-        """What to try of a failed slate to find the culprit; what is innocent goes back to its queue."""
-        combination = choice_of(slate.config, (axis.field for axis in self.space.shared))
-        if not slate.new:
-            self.given_up.add(combination)
-            return []
-        blamed = [one for one in slate.new if len(slate.new) == 1 or failure.kernel in self._group(one[0][0]).kernels]
-        if blamed and (combination in self.worked or len(slate.new) > 1):
-            self._put_back(Slate(slate.config, tuple(one for one in slate.new if one not in blamed)))
-            return []
-        if combination in self.worked:
-            # Nothing names the culprit: each choice by itself will.
-            return [self._slate(combination, [one]) for one in slate.new]
-        # The shared values may be to blame, and not what is new.
-        self._put_back(slate)
-        plain = self._slate(combination, ())
-        if plain.config in self.failed:
-            self.given_up.add(combination)
-        return [plain]
-
-    def _put_back(self, slate: Slate) -> None:
-        for slot, choice in slate.new:
-            if slot in self.queues:
-                self.queues[slot].appendleft(choice)
 
     def _halve(self) -> list[KernelConfig]:
         """The best of every group again at the real length, as far as time allows; the configurations to compare."""
@@ -378,7 +268,7 @@ class _Search:
             configs.pop()
         if configs and len(self.lengths) > 1:
             self.bench.inputs_ahead(length)
-            why = self._check(configs, until)
+            why = self._check(self._compile(configs, until), until)
         for config in configs if len(self.lengths) > 1 else ():
             if self.clock() + self._cost(length, 1, 1) >= until:
                 break
@@ -391,29 +281,40 @@ class _Search:
 
     def _decide(self, finalists: Sequence[KernelConfig]) -> None:
         """Whole calls of the finalists beside the default, interleaved; then what only whole calls decide."""
+        likely = self._others(finalists[0]) if finalists else []
         for length in reversed(self.lengths):
             # Where runs at the real length take too long, a shorter one decides.
-            self._compare([self.space.base, *finalists], length)
+            self._compare([self.space.base, *finalists], length, ahead=likely)
             if self.compared:
                 break
         winner = self._fastest(self.compared)
         if winner is not None and self.space.whole:
-            others = [with_choice(winner, one) for axis in self.space.whole for one in _other_values(axis, winner)]
-            self._compare([self.space.base, winner, *others], self.compared_at, least=3)
+            self._compare([self.space.base, winner, *self._others(winner)], self.compared_at, least=3)
 
-    def _compare(self, configs: Sequence[KernelConfig], length: int, least: int = 2) -> None:
-        """Times of whole calls of as many configurations as fit, the default first; earlier ones are forgotten."""
+    def _others(self, config: KernelConfig) -> list[KernelConfig]:
+        """What differs from a configuration in one of the values that only whole calls decide."""
+        return [with_choice(config, one) for axis in self.space.whole for one in _other_values(axis, config)]
+
+    def _compare(
+        self, configs: Sequence[KernelConfig], length: int, least: int = 2, ahead: Sequence[KernelConfig] = ()
+    ) -> None:
+        """Times of whole calls of as many configurations as fit, the default first; earlier ones are forgotten.
+
+        Only what is proved takes part. Meanwhile ``ahead`` is compiled, which is likely to be compared next.
+        """
         until = self.begun + self.seconds
         fitting = list(dict.fromkeys(configs))
-        while self._checking(fitting) + self._cost(length, len(fitting), 1) > until - self.clock():
+        while self._checking(fitting, proof=True) + self._cost(length, len(fitting), 1) > until - self.clock():
             if len(fitting) <= least:
                 return
             fitting.pop()
         self.bench.inputs_ahead(length)
-        self._check(fitting, until)
-        good = [config for config in fitting if config in self.good]
+        why = self._proved(fitting, until)
+        good = [config for config, one in why.items() if one is None]
         if not good or (self.space.base not in good and self.space.base not in self.failed):
             return
+        if ahead:
+            self.bench.compile_ahead(ahead)
         self.bench.inputs(length, until)
         left = until - self.clock()
         pace = len(good) * self.run_seconds.get(length, self._cost(length, 1, 0))
@@ -428,9 +329,21 @@ class _Search:
             self.compared, self.compared_at = timed, length
         self._tell("comparing")
 
+    def _prove_sampled(self) -> None:
+        """Without a comparison the fastest of single runs is chosen, of those that are proved in the time left."""
+        ranked = [] if self.compared else sorted(self.sampled, key=lambda one: _product(self.sampled[one]))
+        for config in ranked[:FINALISTS]:
+            if self._proved([config], self.begun + self.seconds)[config] is None:
+                return
+
     def _conclude(self, ended: str) -> Found:
-        """The winner of the last comparison; without one, of the runs that timed single kernels."""
+        """The winner of the last comparison; without one, of the runs that timed single kernels.
+
+        All of these are proved, but for the best so far of an interrupted search, which was held against the planner's.
+        """
         timed, length = (self.compared, self.compared_at) if self.compared else (self.sampled, self.lengths[0])
+        if not self.compared and ended != "interrupted":
+            timed = {config: one for config, one in timed.items() if config in self.proved}
         default, winner = timed.get(self.space.base), self._fastest(timed)
         if default is not None and winner is not None and gain(default, timed[winner]) < 1 + MARGIN:
             winner = self.space.base
@@ -438,9 +351,7 @@ class _Search:
         failed = tuple(self.failed.items())
         return Found(config, default, timed.get(config), length, len(self.tried), failed, ended)
 
-    def _measure(
-        self, why: Mapping[KernelConfig, Failure | None], length: int, until: float
-    ) -> dict[KernelConfig, Outcome]:
+    def _measure(self, why: _Why, length: int, until: float) -> dict[KernelConfig, Outcome]:
         """Time what passed its check kernel by kernel: at first one, to know the pace, then as many as fit."""
         good = [config for config, one in why.items() if one is None]
         timed: dict[KernelConfig, Outcome] = {}
@@ -467,22 +378,58 @@ class _Search:
     def _repeats(self, length: int) -> int:
         return 1 if self.run_seconds.get(length, 0.0) > LONG else REPEATS
 
-    def _check(self, configs: Sequence[KernelConfig], until: float) -> dict[KernelConfig, Failure | None]:
-        """Why each cannot be used; asked of the machine once a configuration."""
-        new = [config for config in dict.fromkeys(configs) if config not in self.good and config not in self.failed]
-        unknown: dict[KernelConfig, Failure] = {}
+    def _compile(self, configs: Sequence[KernelConfig], until: float) -> _Why:
+        """Why each does not compile or cannot be used; how long compiling takes is learned of the wave begun ahead."""
+        start = self.clock()
+        why = self._ask(dict.fromkeys(configs), (), self.bench.compile, until)
+        if self.compiling is not None:
+            begun, share = self.compiling
+            self.compiling = None
+            if share > 0:
+                took, known = (self.clock() - begun) / share, self.compile_seconds
+                # Where it was over before anyone waited, it took no longer.
+                waited = self.clock() - start > WAITED
+                self.compile_seconds = took if waited or known is None else min(known, took)
+        return why
+
+    def _check(self, why: _Why, until: float) -> _Why:
+        """``why`` with the reasons of those that the machine finds wrong; asked once a configuration."""
+        start, new = self.clock(), self._unasked(why, self.good)
+        why = self._ask(why, self.good, self.bench.check, until)
+        self.good.update(config for config in new if why[config] is None)
         if new:
-            start = self.clock()
-            for config, why in zip(new, self.bench.check(new, until), strict=True):
-                if why is None:
-                    self.good.add(config)
-                elif why.kind == "no time":
-                    unknown[config] = why
-                else:
-                    self.failed[config] = why
-            self.check_seconds = (self.clock() - start) / -(-len(new) // self.wave)
+            self.check_seconds = (self.clock() - start) / self._rounds(len(new))
             self.least_check = min(self.least_check, self.check_seconds)
-        return {config: self.failed.get(config, unknown.get(config)) for config in configs}
+        return why
+
+    def _prove(self, why: _Why, until: float) -> _Why:
+        """``why`` with the reasons of those that miss the reference; asked once a configuration."""
+        start, new = self.clock(), self._unasked(why, self.proved)
+        why = self._ask(why, self.proved, self.bench.prove, until)
+        self.proved.update(config for config in new if why[config] is None)
+        if new:
+            self.prove_seconds = (self.clock() - start) / self._rounds(len(new))
+        return why
+
+    def _proved(self, configs: Sequence[KernelConfig], until: float) -> _Why:
+        """Compiled, checked and proved: why each cannot be chosen."""
+        return self._prove(self._check(self._compile(configs, until), until), until)
+
+    def _unasked(self, why: _Why, known: Container[KernelConfig]) -> list[KernelConfig]:
+        return [c for c, one in why.items() if one is None and c not in known and c not in self.failed]
+
+    def _ask(
+        self,
+        why: _Why,
+        known: Container[KernelConfig],
+        ask: Callable[[Sequence[KernelConfig], float], list[Failure | None]],
+        until: float,
+    ) -> _Why:
+        """``why`` with what failed before, and the answers for those that nothing is known of."""
+        new = self._unasked(why, known)
+        answers = dict(zip(new, ask(new, until) if new else (), strict=True))
+        self.failed |= {config: one for config, one in answers.items() if one is not None and one.kind != "no time"}
+        return {config: one or self.failed.get(config, answers.get(config)) for config, one in why.items()}
 
     def _learn_pace(self, length: int, outcomes: Sequence[Outcome], repeats: int, start: float) -> None:
         runs = [sum(one.totals.values()) / 1e3 for one in outcomes if isinstance(one, Timing)]
@@ -494,10 +441,16 @@ class _Search:
             # Not even one run was to be had: nothing more is begun there.
             self.run_seconds[length] = math.inf
 
-    def _checking(self, configs: Sequence[KernelConfig]) -> float:
-        """Seconds that checking takes of what is put together from kernels that were compiled before."""
-        new = sum(config not in self.good and config not in self.failed for config in configs)
-        return -(-new // self.wave) * self.least_check * COMPILED if new else 0.0
+    def _rounds(self, count: int) -> int:
+        """How many times so many configurations fill the children that check."""
+        return -(-count // self.abreast)
+
+    def _checking(self, configs: Sequence[KernelConfig], *, proof: bool = False) -> float:
+        """Seconds that checking takes, and proving, of what is put together from kernels that were compiled before."""
+        why: _Why = dict.fromkeys(configs)
+        rounds = self._rounds(len(self._unasked(why, self.good)))
+        proving = self._rounds(len(self._unasked(why, self.proved))) * self.prove_seconds if proof else 0.0
+        return (rounds * self.least_check if rounds else 0.0) + proving
 
     def _cost(self, length: int, count: int, repeats: int) -> float:
         """Seconds that timing takes; at a length not seen yet, as times are taken to grow."""
@@ -515,32 +468,11 @@ class _Search:
 
     def _last_comparison(self) -> float:
         """When the comparison of a few must begin to be over in time."""
-        return self.begun + self.seconds - 1.2 * self._cost(self.lengths[-1], FINALISTS, 1)
-
-    def _room(self, length: int, busy: int) -> int:
-        """How many configurations fit in the next wave, once ``busy`` are timed and it is compiled; at most a wave."""
-        each = self._cost(length, 1, self._repeats(length))
-        if math.isinf(each):
-            return 0
-        # What is compiled meanwhile is ready no sooner than that takes, and is still to be checked.
-        ready = max(busy * each + COMPILED * self.check_seconds, self.check_seconds)
-        left = self._end_of_trying() - self.clock() - ready
-        return max(0, min(self.wave, int(min(left / max(each, 1e-9), self.wave))))
+        proving = self._rounds(FINALISTS) * self.prove_seconds
+        return self.begun + self.seconds - 1.2 * self._cost(self.lengths[-1], FINALISTS, 1) - proving
 
     def _fastest(self, timed: dict[KernelConfig, Timing]) -> KernelConfig | None:
-        return min(timed, key=lambda config: math.prod(timed[config].totals.values()), default=None)
-
-    def _own(self, config: KernelConfig) -> Iterator[tuple[Slot, Choice]]:
-        """The slots and choices of a configuration, taken out of the queues."""
-        for group in self.space.groups:
-            slot = (group.name, choice_of(config, group.shared))
-            choice = choice_of(config, (axis.field for axis in group.axes))
-            if choice in self.queues.get(slot, ()):
-                self.queues[slot].remove(choice)
-            yield slot, choice
-
-    def _group(self, name: str) -> Group:
-        return next(group for group in self.space.groups if group.name == name)
+        return min(timed, key=lambda config: _product(timed[config]), default=None)
 
     def _tell(self, phase: str) -> None:
         if self.progress is None:
@@ -551,25 +483,11 @@ class _Search:
         self.progress(Progress(phase, len(self.tried), len(self.failed), best, self.clock() - self.begun))
 
 
-def _slots(space: Space, combination: Choice) -> list[Slot]:
-    return [(group.name, project(combination, group.shared)) for group in space.groups]
+def _product(timing: Timing) -> float:
+    """Least where the geometric mean of the phases is."""
+    return math.prod(timing.totals.values())
 
 
 def _other_values(axis: Axis, config: KernelConfig) -> list[Choice]:
     own = value_of(config, axis.field)
     return [((axis.field, value),) for value in axis.values if value != own]
-
-
-def _effects(slots: Sequence[Mapping[Choice, float]]) -> dict[tuple[str, int], float]:
-    """What each value of an axis costs, as a logarithm: effects that add up, each fitted to what the others leave."""
-    rows = []
-    for known in slots:
-        mean = sum(math.log(time) for time in known.values()) / len(known)
-        rows += [(choice, math.log(time) - mean) for choice, time in known.items()]
-    effects: dict[tuple[str, int], float] = {value: 0.0 for choice, _ in rows for value in choice}
-    with_value = {value: [(choice, cost) for choice, cost in rows if value in choice] for value in effects}
-    for _ in range(SWEEPS):
-        for value, of in with_value.items():
-            left = sum(cost - sum(effects[one] for one in choice) + effects[value] for choice, cost in of)
-            effects[value] = left / (len(of) + SHRINKING)
-    return effects

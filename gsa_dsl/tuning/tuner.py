@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench
+from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench, parted
 from gsa_dsl.tuning.children import GPU_BENCH
 from gsa_dsl.tuning.estimate import Limits
 from gsa_dsl.tuning.job import Failure, Job
@@ -144,7 +144,7 @@ def tune(
 
     ``overlap`` is how alike neighbouring queries choose in the inputs that times are taken on. ``again`` searches also
     where the store has a result. An interruption stores what is known, ends the report there, and the next call goes
-    on from it. ``runner`` is what the child processes run, ``checkers`` how many of them compile side by side.
+    on from it. ``runner`` is what the child processes run, ``checkers`` how many of them compile, check and prove.
 
     Raises:
         SpecError: the spec is wrong.
@@ -201,7 +201,7 @@ class _Run:
     def _search(self, length: int, bench: RememberingBench, begun: float) -> Found:
         limits = limits_of(self.machine)
         survivors = by_estimate(self.space, limits, itemsize=self.subject.itemsize, overlap=self.overlap)
-        told = self.progress
+        told, (wave, abreast) = self.progress, parted(self.checkers)
         return search(
             self.space,
             survivors,
@@ -210,7 +210,8 @@ class _Run:
             lengths=rungs(length, surveyed_from(self.space)),
             seconds=self.budget * (1 - RESERVED) - (time.monotonic() - begun),
             clock=time.monotonic,
-            wave=wave_of(self.checkers),
+            wave=wave,
+            abreast=abreast,
             progress=None if told is None else lambda at: told(length, at),
         )
 
@@ -250,7 +251,11 @@ def limits_of(machine: Machine) -> Limits:
 
 
 def rungs(length: int, long_from: int = 0) -> tuple[int, ...]:
-    """The lengths to measure at, the real one last; rows beyond ``long_from``, if not 0, are chosen from otherwise."""
+    """The lengths to measure at, the real one last; rows beyond ``long_from``, if not 0, are chosen from otherwise.
+
+    The real one is rounded up to a multiple of 16, as all lengths are at which kernels are compiled before.
+    """
+    length = -(-length // 16) * 16
     shortest = max(SHORTEST, 2 * long_from) if length > long_from else SHORTEST
     short = max(shortest, length_bucket(length) // SHORTENED)
     return (short, length) if short < length else (length,)
@@ -262,13 +267,8 @@ def surveyed_from(space: Space) -> int:
 
 
 def default_checkers() -> int:
-    """How many processes compile side by side: a core is left for the parent, one for the child that takes times."""
+    """How many processes compile or check: a core is left for the parent, one for the child that takes times."""
     return max(1, min(14, cores() - 2))
-
-
-def wave_of(checkers: int) -> int:
-    """How many configurations are compiled side by side: several processes share one, so that none waits for long."""
-    return max(1, checkers // 2)
 
 
 def cores() -> int:

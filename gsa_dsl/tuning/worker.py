@@ -64,6 +64,9 @@ def _answer(runner: Runner, request: Mapping[str, Any]) -> dict[str, Any]:
         case "check":
             runner.check(config_from_json(request["config"]))
             return {"done": True}
+        case "prove":
+            runner.prove(config_from_json(request["config"]))
+            return {"done": True}
         case "time":
             configs = [config_from_json(config) for config in request["configs"]]
             options = {name: request[name] for name in ("length", "repeats", "seconds", "kernels")}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import Failure, Job, KernelFailure, Outcome, Timing, WrongResult
-from gsa_dsl.tuning.space import Axis, Choice, Group, Space, with_choice
+from gsa_dsl.tuning.space import Axis, Choice, Group, Space, choice_of, with_choice
 
 SPACE = Space(
     base=KernelConfig(),
@@ -69,21 +69,37 @@ def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
     return Timing(totals, {"forward": forward, "training": each} if kernels else {})
 
 
+def kernels_of(config: KernelConfig) -> set[tuple[object, ...]]:
+    """What of a configuration each kernel is compiled for."""
+    return {
+        (group.name, choice_of(config, group.shared), choice_of(config, [axis.field for axis in group.axes]))
+        for group in SPACE.groups
+    }
+
+
 @dataclass
 class FakeBench:
     """A bench with a clock of its own.
 
-    It is ready after 3 s, compiles in 1.5 s, checks in 0.5 s, loads what is timed in 0.2 s, runs 8192 tokens in 0.1 s.
+    It is ready after 3 s, compiles a kernel in 0.1 s and a configuration in 0.2 s more, checks in 0.5 s, proves in
+    0.3 s, loads what is timed in 0.2 s, runs 8192 tokens in 0.1 s.
     """
 
     failures: dict[str, Failure] = field(default_factory=dict)
+    unproved: dict[str, Failure] = field(default_factory=dict)
+    said: list[tuple[str, tuple[KernelConfig, ...], float]] = field(default_factory=list)
+    """What was asked, of what, and when."""
     now: float = 0.0
     checked: list[KernelConfig] = field(default_factory=list)
     timed: list[tuple[KernelConfig, int]] = field(default_factory=list)
     slowness: float = 1.0
+    kernel_seconds: float = 0.1
     cut_off: int = 0
-    ahead: list[KernelConfig] = field(default_factory=list)
-    compiled_at: float = 0.0
+    compiled: dict[KernelConfig, float] = field(default_factory=dict)
+    """When each was or will be compiled."""
+    kernels: set[tuple[object, ...]] = field(default_factory=set)
+    compiling_until: float = 0.0
+    proved: list[KernelConfig] = field(default_factory=list)
 
     def clock(self) -> float:
         return self.now
@@ -98,31 +114,64 @@ class FakeBench:
     def ready(self, until: float) -> None:
         self._spend(3.0, until)
 
+    def prepare(self, base: KernelConfig, until: float) -> None:
+        self.say("prepare", [base])
+        self.compile([base], until)
+
     def compile_ahead(self, configs: Sequence[KernelConfig]) -> None:
-        self.ahead += configs
-        self.compiled_at = self.now + 1.5
+        self.say("compile ahead", configs)
+        self._begin(configs)
+
+    def _begin(self, configs: Sequence[KernelConfig]) -> None:
+        kernels = {kernel for config in configs for kernel in kernels_of(config)} - self.kernels
+        self.kernels |= kernels
+        self.compiling_until = max(self.compiling_until, self.now) + (
+            0.2 + self.kernel_seconds * len(kernels) if configs else 0.0
+        )
+        self.compiled |= dict.fromkeys(configs, self.compiling_until)
+
+    def compile(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        self._begin([config for config in configs if config not in self.compiled])
+        self.say("compile", configs)
+        # What was compiled ahead, while times were taken, is waited for no longer.
+        if not self._spend(max([0.0, *(self.compiled[config] - self.now for config in configs)]), until):
+            return [Failure("no time", "not compiled") for _ in configs]
+        return [None] * len(configs)
 
     def inputs_ahead(self, length: int) -> None:
-        pass
+        self.say("inputs ahead", ())
 
     def inputs(self, length: int, until: float) -> None:
         pass
 
+    def say(self, what: str, configs: Sequence[KernelConfig]) -> None:
+        self.said.append((what, tuple(configs), self.now))
+
     def why(self, config: KernelConfig) -> Failure | None:
         """Failures are keyed by an expression over ``c``, as ``c.tile == 16``."""
-        return next((why for text, why in self.failures.items() if eval(text, {"c": config})), None)
+        return next((why for text, why in self.failures.items() if eval(text, {"c": config, "base": SPACE.base})), None)
 
     def check(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        self.say("check", configs)
         self.checked += configs
-        # What was compiled ahead, while times were taken, is checked sooner.
-        compiling = max(self.compiled_at - self.now, 0.0) if set(configs) <= set(self.ahead) else 1.5
-        if not self._spend(compiling + 0.5 if configs else 0.0, until):
+        if not self._spend(0.5 if configs else 0.0, until):
             return [Failure("no time", "not finished") for _ in configs]
         return [self.why(config) for config in configs]
+
+    def prove(self, configs: Sequence[KernelConfig], until: float) -> list[Failure | None]:
+        self.say("prove", configs)
+        self.proved += configs
+        if not self._spend(0.3 if configs else 0.0, until):
+            return [Failure("no time", "not finished") for _ in configs]
+        return [
+            next((why for text, why in self.unproved.items() if eval(text, {"c": config, "base": SPACE.base})), None)
+            for config in configs
+        ]
 
     def time(
         self, configs: Sequence[KernelConfig], length: int, repeats: int, until: float, *, kernels: bool
     ) -> list[Outcome]:
+        self.say("time" if kernels else "compare", configs)
         self.timed += [(config, length) for config in configs]
         timings = [self.timing(config, length, kernels=kernels) for config in configs]
         runs = (repeats + 1) * sum(sum(one.totals.values()) for one in timings) / 1e3
@@ -141,7 +190,8 @@ NAPS = {"compile": 0.7, "inputs": 0.7, "time": 0.05}
 class FakeRunner:
     """What a child process runs in tests: the fake machine, and accidents that the job's spec asks for by name.
 
-    The spec's text is words as ``exit:tile=16``, what happens when a configuration with that tile is checked.
+    The spec's text is words as ``exit:tile=16``, what happens when a configuration with that tile is checked, or
+    ``exit:proof.tile=16``, when it is proved.
     """
 
     def __init__(self, job: Job) -> None:
@@ -162,9 +212,15 @@ class FakeRunner:
         time.sleep(NAPS[when] * (f"nap:{when}" in self.job.spec))
 
     def check(self, config: KernelConfig) -> None:
+        self._suffer("", config)
+
+    def prove(self, config: KernelConfig) -> None:
+        self._suffer("proof.", config)
+
+    def _suffer(self, prefix: str, config: KernelConfig) -> None:
         for what, where in self.accidents:
             name, _, value = where.partition("=")
-            if getattr(config, name, None) == int(value):
+            if name.startswith(prefix) and getattr(config, name.removeprefix(prefix), None) == int(value):
                 accident(what)
 
     def time(

@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.tuning.bench import ChildBench
+from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench, parted
 from gsa_dsl.tuning.children import Child, Crew
 from gsa_dsl.tuning.job import Failure, Job, Timing
 from gsa_dsl.tuning.space import config_to_json
 from tests.codegen.generated import ROOT
+from tests.tuning.fakes import timing
 
 FAKE = "tests.tuning.fakes:FakeRunner"
 GOOD = KernelConfig(tile=4)
@@ -133,19 +136,89 @@ def test_times_of_several_configurations_at_once() -> None:
 def test_what_comes_next_is_made_ready_in_the_background() -> None:
     bench = ChildBench(job("nap:compile nap:inputs"), 2, FAKE)
     try:
-        assert bench.check([GOOD] * 2, soon()) == [None, None]  # the children have started
-        bench.inputs(8192, soon())
+        bench.ready(soon())
         begun = time.monotonic()
         bench.compile_ahead([GOOD, KernelConfig(tile=16)])
         bench.inputs_ahead(8192)
         assert time.monotonic() - begun < 0.3
-        assert bench.check([GOOD], time.monotonic() + 0.1) == [Failure("no time", "still compiling")]
+        # Those that check are others.
         assert bench.check([GOOD], soon()) == [None]
+        assert time.monotonic() - begun < 0.6
+        assert bench.compile([GOOD], time.monotonic()) == [Failure("no time", "still compiling")]
+        assert bench.compile([GOOD], soon()) == [None]
         assert time.monotonic() - begun >= 0.7
         bench.inputs(8192, soon())
         assert isinstance(bench.time([GOOD], 8192, 1, soon(), kernels=False)[0], Timing)
     finally:
         bench.close()
+
+
+def test_children_that_check_and_those_that_compile() -> None:
+    assert [parted(children) for children in (1, 2, 4, 8, 12, 14)] == [(1, 1), (1, 1), (3, 1), (6, 2), (9, 3), (11, 3)]
+
+
+def test_one_configuration_is_compiled_by_all_and_many_by_few_each() -> None:
+    bench = ChildBench(job(), 8, FAKE)
+    asked: list[tuple[int, int, int]] = []
+
+    def ask_all(requests: list[dict[str, Any]], *_: object) -> list[dict[str, Any]]:
+        asked.extend((request["config"]["tile"], request["part"], request["parts"]) for request in requests)
+        return [{"done": True}] * len(requests)
+
+    bench._compilers.ask_all = ask_all  # type: ignore[method-assign, assignment]
+    bench.prepare(GOOD, soon())
+    assert asked == [(4, part, 6) for part in range(6)]
+    asked.clear()
+    assert bench.compile([GOOD], soon()) == [None]
+    assert not asked  # it is compiled already
+    assert bench.compile([KernelConfig(tile=tile) for tile in (1, 2, 8, 16, 32)], soon()) == [None] * 5
+    assert asked == [(tile, part, 2) for tile in (1, 2, 8, 16, 32) for part in range(2)]
+
+
+def test_a_proof_is_asked_for_by_itself() -> None:
+    bench = ChildBench(job("wrong:proof.tile=16"), 2, FAKE)
+    try:
+        assert bench.check([KernelConfig(tile=16), GOOD], soon()) == [None, None]
+        why, good = bench.prove([KernelConfig(tile=16), GOOD], soon())
+    finally:
+        bench.close()
+    assert why == Failure("wrong result", "output off by 0.5 of 0.01")
+    assert good is None
+
+
+def test_what_was_not_compiled_in_time_is_compiled_later() -> None:
+    bench = ChildBench(job("nap:compile"), 2, FAKE)
+    try:
+        bench.ready(soon())
+        assert bench.compile([GOOD], soon(0.2))[0] == Failure("no time", "not compiled")
+        assert bench.compile([GOOD], soon()) == [None]
+    finally:
+        bench.close()
+
+
+def test_what_is_remembered_is_not_compiled_or_checked_but_proved(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    bad = KernelConfig(tile=16)
+    journal.write(GOOD, 8192, timing(GOOD, 8192, kernels=True))
+    journal.write(bad, 0, Failure("hung", "silent"))
+    asked: list[tuple[str, KernelConfig]] = []
+
+    class Asked:
+        def __getattr__(self, name: str) -> Any:
+            def answer(what: Any, *_: object) -> list[None]:
+                configs = [what] if isinstance(what, KernelConfig) else what
+                asked.extend((name, config) for config in configs)
+                return [None] * len(configs)
+
+            return answer
+
+    bench = RememberingBench(Asked(), Journal(journal.path))  # type: ignore[arg-type]
+    bench.prepare(GOOD, soon())
+    bench.compile_ahead([GOOD, bad])
+    assert bench.compile([GOOD, bad], soon()) == [None, Failure("hung", "silent")]
+    assert bench.check([GOOD, bad], soon()) == [None, Failure("hung", "silent")]
+    assert bench.prove([GOOD, bad], soon()) == [None, Failure("hung", "silent")]
+    assert asked == [("prepare", GOOD), ("prove", GOOD)]
 
 
 def test_a_child_whose_device_may_be_broken_is_replaced() -> None:
@@ -162,10 +235,10 @@ def test_a_child_whose_device_may_be_broken_is_replaced() -> None:
         child.close()
 
 
-def test_what_does_not_compile_is_not_checked() -> None:
-    bench = ChildBench(job("uncompilable:16.1 exit:tile=16"), 2, FAKE)
+def test_what_does_not_compile_says_so() -> None:
+    bench = ChildBench(job("uncompilable:16.1"), 3, FAKE)
     try:
-        why, good = bench.check([KernelConfig(tile=16), GOOD], soon())
+        why, good = bench.compile([KernelConfig(tile=16), GOOD], soon())
         assert why == Failure("error", "KernelFailure: no such layout", "attend_fwd_kernel")
         assert good is None
     finally:

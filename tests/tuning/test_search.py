@@ -6,10 +6,11 @@ import pytest
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import Failure, Outcome
+from gsa_dsl.tuning.knowledge import Knowledge
 from gsa_dsl.tuning.prune import Slot, Survivors
-from gsa_dsl.tuning.search import Found, Knowledge, Progress, search
+from gsa_dsl.tuning.search import Found, Progress, search
 from gsa_dsl.tuning.space import Choice, choice_of
-from tests.tuning.fakes import BEST, SPACE, FakeBench, everything, milliseconds
+from tests.tuning.fakes import BEST, SPACE, FakeBench, everything, kernels_of, milliseconds
 
 ALL = Survivors(everything(SPACE), ())
 
@@ -24,6 +25,7 @@ def run(bench: FakeBench, seconds: float = 600.0, lengths: tuple[int, ...] = (81
         seconds=seconds,
         clock=bench.clock,
         wave=4,
+        abreast=4,
         **options,  # type: ignore[arg-type]
     )
 
@@ -164,21 +166,153 @@ def test_progress_ends_with_the_gain() -> None:
     assert seen[-1].gain == pytest.approx(found.gain)
 
 
-def test_the_next_wave_is_compiled_while_one_is_timed() -> None:
+def asked(bench: FakeBench) -> list[str]:
+    return [what for what, _, _ in bench.said]
+
+
+def test_the_default_is_compiled_first_and_by_itself() -> None:
     bench = FakeBench()
-    seen: list[tuple[int, int]] = []
+    run(bench)
+    first = ["prepare", "compile", "inputs ahead", "compile", "compile ahead", "check", "prove", "time"]
+    assert asked(bench)[: len(first)] == first
+    alone = [configs for what, configs, _ in bench.said[: len(first)] if what not in ("inputs ahead", "compile ahead")]
+    assert set(alone) == {(SPACE.base,)}
+
+
+def test_the_next_wave_is_compiled_while_one_is_checked_and_timed() -> None:
+    bench = FakeBench()
+    run(bench)
+    waves = [configs for what, configs, _ in bench.said if what == "compile ahead"]
+    assert len(waves[0]) == 1  # how long compiling takes is not known yet
+    assert max(map(len, waves)) == 4
+    for wave in waves:
+        begun = bench.said.index(next(one for one in bench.said if one[:2] == ("compile ahead", wave)))
+        following = asked(bench)[begun + 1 :]
+        # Nothing else is compiled before it was waited for; the wave before it is checked or timed meanwhile.
+        meanwhile = following[: following.index("compile")] if "compile" in following else following
+        assert "compile ahead" not in meanwhile
+    assert asked(bench).count("check") >= len(waves) > 5
+    overlapping = [asked(bench)[n + 1] for n, what in enumerate(asked(bench)) if what == "compile ahead"]
+    assert overlapping.count("check") >= len(waves) - 4
+
+
+def test_what_was_compiled_meanwhile_is_not_waited_for() -> None:
+    bench = FakeBench()
+    run(bench)
+    waits = [
+        after - before
+        for (what, _, before), (_, _, after) in zip(bench.said, bench.said[1:], strict=False)
+        if what == "compile"
+    ]
+    assert sum(wait > 0 for wait in waits) < len(waits) / 3
+
+
+def test_a_wave_compiles_no_longer_than_it_may() -> None:
+    slow, share = FakeBench(kernel_seconds=4.0), 0.1
+    run(slow, 120.0)
+    waves = [configs for what, configs, _ in slow.said if what == "compile ahead"]
+    assert slow.now <= 1.1 * 120.0
+    # Three kernels of 4 s are a wave's time; more configurations go together where they need fewer.
+    kernels: set[tuple[object, ...]] = set()
+    for wave in waves:
+        new = {kernel for config in wave for kernel in kernels_of(config)} - kernels
+        kernels |= new
+        assert len(wave) == 1 or 4.0 * len(new) <= share * 120.0 + 4.0 * 3
+    assert max(map(len, waves)) > 1
+
+
+def test_only_what_is_proved_is_compared() -> None:
+    bench = FakeBench()
+    found = run(bench, lengths=(8192, 32768))
+    compared = [configs for what, configs, _ in bench.said if what == "compare"]
+    assert len(compared) == 2
+    assert {config for configs in compared for config in configs} <= set(bench.proved)
+    assert len(bench.proved) == len(set(bench.proved)) < len(set(bench.checked)) / 2
+    assert found.config in bench.proved
+
+
+def test_what_is_wrong_by_the_reference_is_never_chosen() -> None:
+    why = Failure("wrong result", "output off")
+    bench = FakeBench(unproved={"c.block_keys == 128 and c != base": why})
+    found = run(bench)
+    assert found.ended == "exhausted"
+    assert found.config == SPACE.base  # all finalists have it
+    assert found.failed
+    assert all(one == why and config.block_keys == 128 for config, one in found.failed)
+    variant = FakeBench(unproved={"c.workspace_mib == 512": why})
+    best = run(variant)
+    assert best.config.workspace_mib == 256
+    assert best.config.tile == BEST.tile
+    assert [one for _, one in best.failed] == [why]
+
+
+def test_a_default_that_is_wrong_ends_the_search() -> None:
+    why = Failure("wrong result", "output off")
+    bench = FakeBench(unproved={"c == base": why})
+    found = run(bench)
+    assert (found.config, found.default, found.best) == (SPACE.base, None, None)
+    assert found.failed == ((SPACE.base, why),)
+    assert not bench.timed
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_without_a_comparison_only_what_is_proved_is_chosen(right: bool) -> None:
+    why = Failure("wrong result", "output off")
+    bench = FakeBench(unproved={} if right else {"c != base": why})
     real = bench.time
 
-    def time(configs: list[KernelConfig], *args: object, **options: object) -> list[Outcome]:
-        seen.append((len(set(bench.ahead) - set(bench.checked)), len(configs)))
-        return real(configs, *args, **options)  # type: ignore[arg-type]
+    def time(configs: list[KernelConfig], *args: object, kernels: bool) -> list[Outcome]:
+        if not kernels:
+            return [Failure("no time", "") for _ in configs]
+        return real(configs, *args, kernels=kernels)  # type: ignore[arg-type]
 
     bench.time = time  # type: ignore[method-assign, assignment]
-    run(bench)
-    assert seen[0][0] > 0
-    assert seen[0][1] == 1  # of the first wave one, to know the pace
-    assert (4, 4) in seen
-    assert set(bench.ahead) <= set(bench.checked)
+    found = run(bench)
+    assert found.default is not None
+    assert (found.config != SPACE.base) is right
+    assert found.config in bench.proved
+
+
+def weighed(monkeypatch: pytest.MonkeyPatch, **weights: float) -> None:
+    """Let the fake machine's kernels take other times."""
+    from tests.tuning import fakes
+
+    real = fakes.milliseconds
+
+    def times(config: KernelConfig, length: int) -> dict[str, float]:
+        return {kernel: time * weights.get(kernel, 1.0) for kernel, time in real(config, length).items()}
+
+    monkeypatch.setattr(fakes, "milliseconds", times)
+
+
+def scores(bench: FakeBench) -> list[tuple[int, int]]:
+    """The distinct choices of the group "score", in the order in which they were timed."""
+    return list(dict.fromkeys((config.score_rows, config.score_keys) for config, _ in bench.timed))
+
+
+def test_a_cheap_group_is_tried_as_often_as_its_time_deserves(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, score_kernel=0.02)
+    bench = FakeBench()
+    assert run(bench).ended == "exhausted"
+    # The default's, one before any time was known, and the rest once the expensive groups have nothing left.
+    costly = {slot: set(choices) for slot, choices in ALL.kept.items() if slot[0] == "attend"}
+    early = FakeBench(timed=bench.timed[: bench.timed.index(first_with(bench, scores(bench)[3]))])
+    assert {slot: timed(early)[slot] for slot in costly} == costly
+    assert timed(bench) == {slot: set(choices) for slot, choices in ALL.kept.items()}
+
+
+def first_with(bench: FakeBench, score: tuple[int, int]) -> tuple[KernelConfig, int]:
+    return next(one for one in bench.timed if (one[0].score_rows, one[0].score_keys) == score)
+
+
+def test_kernels_that_are_never_launched_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, score_kernel=0.0)
+    bench = FakeBench()
+    assert run(bench).ended == "exhausted"
+    early = FakeBench(timed=bench.timed[: bench.timed.index(first_with(bench, scores(bench)[2]))])
+    others = {slot: set(choices) for slot, choices in ALL.kept.items() if slot[0] != "score"}
+    assert {slot: timed(early)[slot] for slot in others} == others
+    assert timed(bench) == {slot: set(choices) for slot, choices in ALL.kept.items()}
 
 
 def test_what_looks_good_by_its_values_is_tried_first() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gsa_dsl.tuning import tuner
+from gsa_dsl.tuning.measure import SHORT
 from gsa_dsl.tuning.search import Progress
 from gsa_dsl.tuning.space import space_of
 from gsa_dsl.tuning.store import Store
@@ -62,6 +63,17 @@ def test_accidents_are_reported_and_never_chosen(store: Store) -> None:
     kinds = {why.kind for _, why in row.failures}
     assert kinds == {"crashed", "wrong result", "out of resources"}
     assert row.entry.failed == len(row.failures)
+
+
+def test_what_misses_the_reference_is_reported_and_never_chosen(store: Store) -> None:
+    row = tune(store, "wrong:proof.tile=16 wrong:proof.tile=4").rows[0]
+    assert row.entry is not None
+    assert row.entry.config.tile == 8
+    assert {why.kind for _, why in row.failures} <= {"wrong result"}
+    wrong = tune(store, "wrong:proof.tile=8", again=True).rows[0]
+    assert wrong.entry is None
+    assert [why.kind for _, why in wrong.failures] == ["wrong result"]
+    assert wrong.failures[0][0] == wrong.base
 
 
 def test_a_machine_where_nothing_runs_stores_nothing(store: Store) -> None:
@@ -129,7 +141,7 @@ def test_interpreted_kernels_are_really_measured(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("length", "expected"),
-    [(100, (100,)), (8192, (8192,)), (9000, (8192, 9000)), (32768, (8192, 32768)), (131072, (16384, 131072))],
+    [(100, (112,)), (8192, (8192,)), (9000, (8192, 9008)), (32768, (8192, 32768)), (131072, (16384, 131072))],
 )
 def test_short_lengths_come_first(length: int, expected: tuple[int, ...]) -> None:
     assert rungs(length) == expected
@@ -141,3 +153,13 @@ def test_where_long_rows_are_surveyed_the_shorter_length_has_such_rows() -> None
     subject = Subject(text, "gsa.gsa", {}, 64, 4, 128)
     assert tuner.surveyed_from(space_of(subject.plan())) == 8192
     assert tuner.job_of(subject, 0.9, "").long_length > 8192
+
+
+@pytest.mark.parametrize("name", ["gsa", "dsa", "msa", "sliding_sink"])
+def test_kernels_are_compiled_anew_for_no_length(name: str) -> None:
+    subject = Subject((ROOT / "examples" / f"{name}.gsa").read_text(encoding="utf-8"), f"{name}.gsa", {}, 64, 4, 128)
+    job = tuner.job_of(subject, None, "")
+    long_from = tuner.surveyed_from(space_of(subject.plan()))
+    lengths = {SHORT, job.check_length, job.long_length}
+    lengths |= {rung for length in (777, 8192, 9000, 32768, 100_001) for rung in rungs(length, long_from)}
+    assert all(length % 16 == 0 for length in lengths)
