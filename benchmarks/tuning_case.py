@@ -158,7 +158,7 @@ class _One:
         begun, request = time.monotonic(), self.request
         part = halved(self.survivors) if request.kind == "half" else self.survivors
         left = max(self.until - begun - COMPARING / 2, 1.0)
-        swept = self._search(part, bench, (self.case.length,), left, SWEEPING)
+        swept = self._search(part, bench, (self.case.length,), left, SWEEPING, sweep=True)
         sweep = {
             "of": request.kind,
             "choices": part.count,
@@ -178,6 +178,8 @@ class _One:
         lengths: tuple[int, ...],
         seconds: float,
         trying: float | None = None,
+        *,
+        sweep: bool = False,
     ) -> Found:
         wave, abreast = parted(self.request.checkers)
         return search(
@@ -191,6 +193,7 @@ class _One:
             wave=wave,
             abreast=abreast,
             trying=trying,
+            sweep=sweep,
         )
 
 
@@ -244,9 +247,10 @@ class _Counting:
 
 
 def configurations(space: Space, survivors: Survivors, overlap: float | None) -> int:
-    """How many configurations a sweep measures at least: as many as where the groups' kernels take equally long."""
+    """How many configurations a sweep measures: each tries a choice of every group."""
     order = promising(space, survivors, overlap)
-    return search(space, survivors, order, _Counting(), lengths=(1,), seconds=1.0, clock=lambda: 0.0, wave=16).tried
+    bench, clock = _Counting(), lambda: 0.0
+    return search(space, survivors, order, bench, lengths=(1,), seconds=1.0, clock=clock, wave=16, sweep=True).tried
 
 
 def _together(

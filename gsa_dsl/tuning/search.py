@@ -132,23 +132,30 @@ def search(
     abreast: int = 1,
     progress: Callable[[Progress], None] | None = None,
     trying: float | None = None,
+    sweep: bool = False,
 ) -> Found:
     """Find the best configuration within ``seconds`` of ``clock``.
 
     ``combinations`` are the shared values to try, in order; ``lengths`` the lengths to measure at, the real one last;
     ``wave`` how many configurations are compiled side by side, ``abreast`` how many are checked; ``trying`` the share
-    of the time after which no new choices are tried, which depends on the lengths unless given.
+    of the time after which no new choices are tried, which depends on the lengths unless given. A ``sweep`` has time
+    for everything: every group takes part in every configuration, cheap or not.
     """
     share = (TRYING if len(lengths) > 1 else HALVING) if trying is None else trying
-    return _Search(space, survivors, combinations, bench, lengths, seconds, clock, wave, abreast, progress, share).run()
+    known = Knowledge()
+    slates = Slates(space, survivors, combinations, known, everyone=sweep)
+    return _Search(
+        space, combinations, known, slates, bench, lengths, seconds, clock, wave, abreast, progress, share
+    ).run()
 
 
 class _Search:
     def __init__(
         self,
         space: Space,
-        survivors: Survivors,
         combinations: Sequence[Choice],
+        known: Knowledge,
+        slates: Slates,
         bench: Bench,
         lengths: Sequence[int],
         seconds: float,
@@ -162,8 +169,7 @@ class _Search:
         self.wave, self.abreast = wave, abreast
         self.combinations, self.lengths, self.progress = tuple(combinations), tuple(lengths), progress
         self.begun, self.seconds = clock(), seconds
-        self.known = Knowledge()
-        self.slates = Slates(space, survivors, combinations, self.known)
+        self.known, self.slates = known, slates
         self.good: set[KernelConfig] = set()  # held against the planner's
         self.proved: set[KernelConfig] = set()  # held against the reference
         self.failed: dict[KernelConfig, Failure] = {}
@@ -193,7 +199,10 @@ class _Search:
         """Waves of slates at the shortest length, until every choice was in one or the time for it is over."""
         length = self.lengths[0]
         self.bench.ready(self._end_of_trying())
+        start = self.clock()
         self.bench.prepare(self.space.base, self._end_of_trying())
+        if (took := self.clock() - start) > WAITED:
+            self.compile_seconds = took
         self.bench.inputs_ahead(length)
         again: deque[Slate] = deque()
         batch = [self.slates.base()]
@@ -247,7 +256,7 @@ class _Search:
         done = max(meanwhile, compiling) + self._rounds(count) * self.check_seconds + count * each
         if self.clock() + done > self._end_of_trying():
             return False
-        # How long compiling takes, the first wave tells.
+        # Where the planner's was compiled for another length, the first wave tells how long compiling takes.
         return not batch or (self.compile_seconds is not None and compiling <= max(meanwhile, WAVE * self.seconds))
 
     def _hopeless(self) -> bool:
@@ -316,7 +325,7 @@ class _Search:
         if ahead:
             self.bench.compile_ahead(ahead)
         self.bench.inputs(length, until)
-        left = until - self.clock()
+        left = until - self.clock() - len(good) * self.load_seconds
         pace = len(good) * self.run_seconds.get(length, self._cost(length, 1, 0))
         repeats = 2 * REPEATS if pace <= 0 else max(1, min(2 * REPEATS, int(left / 2 / pace) - 1))
         start = self.clock()
@@ -468,7 +477,8 @@ class _Search:
 
     def _last_comparison(self) -> float:
         """When the comparison of a few must begin to be over in time."""
-        proving = self._rounds(FINALISTS) * self.prove_seconds
+        check = self.least_check if math.isfinite(self.least_check) else 0.0
+        proving = self._rounds(FINALISTS) * (check + self.prove_seconds)
         return self.begun + self.seconds - 1.2 * self._cost(self.lengths[-1], FINALISTS, 1) - proving
 
     def _fastest(self, timed: dict[KernelConfig, Timing]) -> KernelConfig | None:

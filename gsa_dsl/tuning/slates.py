@@ -31,10 +31,21 @@ class Slate:
 
 
 class Slates:
-    """The choices not tried yet, and the configurations made of them; ``known`` grows beside it."""
+    """The choices not tried yet, and the configurations made of them; ``known`` grows beside it.
 
-    def __init__(self, space: Space, survivors: Survivors, combinations: Sequence[Choice], known: Knowledge) -> None:
-        self.space, self.combinations, self.known = space, tuple(combinations), known
+    With ``everyone`` all groups take part in every configuration, which tries everything in the fewest.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        survivors: Survivors,
+        combinations: Sequence[Choice],
+        known: Knowledge,
+        *,
+        everyone: bool = False,
+    ) -> None:
+        self.space, self.combinations, self.known, self._everyone = space, tuple(combinations), known, everyone
         self.queues = {slot: deque(choices) for slot, choices in survivors.kept.items()}
         self.worked: set[Choice] = set()  # shared values at which something ran
         self.given_up: set[Choice] = set()  # and at which nothing does
@@ -117,7 +128,9 @@ class Slates:
         return [
             slot
             for slot in self._untried(combination)
-            if not self.known.best(slot) or self._credit[slot[0]] + self.known.expect(slot) / most >= 1.0
+            if self._everyone
+            or not self.known.best(slot)
+            or self._credit[slot[0]] + self.known.expect(slot) / most >= 1.0
         ]
 
     def _pay(self, combination: Choice, due: Container[Slot], most: float) -> None:

@@ -183,7 +183,6 @@ def test_the_next_wave_is_compiled_while_one_is_checked_and_timed() -> None:
     bench = FakeBench()
     run(bench)
     waves = [configs for what, configs, _ in bench.said if what == "compile ahead"]
-    assert len(waves[0]) == 1  # how long compiling takes is not known yet
     assert max(map(len, waves)) == 4
     for wave in waves:
         begun = bench.said.index(next(one for one in bench.said if one[:2] == ("compile ahead", wave)))
@@ -293,6 +292,7 @@ def scores(bench: FakeBench) -> list[tuple[int, int]]:
 def test_a_cheap_group_is_tried_as_often_as_its_time_deserves(monkeypatch: pytest.MonkeyPatch) -> None:
     weighed(monkeypatch, score_kernel=0.02)
     bench = FakeBench()
+    bench.compile([SPACE.base], 100.0)  # one configuration alone is begun before times are known
     assert run(bench).ended == "exhausted"
     # The default's, one before any time was known, and the rest once the expensive groups have nothing left.
     costly = {slot: set(choices) for slot, choices in ALL.kept.items() if slot[0] == "attend"}
@@ -305,9 +305,30 @@ def first_with(bench: FakeBench, score: tuple[int, int]) -> tuple[KernelConfig, 
     return next(one for one in bench.timed if (one[0].score_rows, one[0].score_keys) == score)
 
 
+def test_a_sweep_tries_everything_in_fewer_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed(monkeypatch, score_kernel=0.02)
+    found, swept, bench = run(FakeBench()), FakeBench(), FakeBench()
+    whole = run(swept, sweep=True)
+    assert whole.ended == "exhausted"
+    assert timed(swept) == {slot: set(choices) for slot, choices in ALL.kept.items()}
+    assert whole.tried < found.tried
+    # Where nothing costs anything as many are counted, as a plan does.
+    weighed(monkeypatch, attend_fwd_kernel=0.0, attend_bwd_query_kernel=0.0)
+    assert abs(run(bench, sweep=True).tried - whole.tried) <= 4
+
+
+def test_the_first_wave_is_one_configuration_where_it_is_not_known_how_long_compiling_takes() -> None:
+    bench = FakeBench()
+    bench.compile([SPACE.base], 100.0)  # as for another length before
+    run(bench)
+    waves = [configs for what, configs, _ in bench.said if what == "compile ahead"]
+    assert [len(wave) for wave in waves[:2]] == [1, 4]
+
+
 def test_kernels_that_are_never_launched_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
     weighed(monkeypatch, score_kernel=0.0)
     bench = FakeBench()
+    bench.compile([SPACE.base], 100.0)  # one configuration alone is begun before times are known
     assert run(bench).ended == "exhausted"
     early = FakeBench(timed=bench.timed[: bench.timed.index(first_with(bench, scores(bench)[2]))])
     others = {slot: set(choices) for slot, choices in ALL.kept.items() if slot[0] != "score"}

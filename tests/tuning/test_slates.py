@@ -56,6 +56,12 @@ def test_where_nothing_ran_yet_every_group_that_depends_on_it_takes_part() -> No
     assert taken(made, 1) == [["attend", "backward"]]
 
 
+def test_in_a_sweep_every_group_takes_part() -> None:
+    made = slates(attend=4.0, backward=0.01, score=0.01)
+    made._everyone = True
+    assert taken(made, 2) == [["attend", "backward", "score"], ["attend", "score"]]
+
+
 def test_how_many_kernels_are_new() -> None:
     made = slates(attend=4.0, backward=0.01, score=2.0)
     alone, both = made.next(), made.next()
