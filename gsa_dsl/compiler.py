@@ -147,7 +147,8 @@ class CompiledAttention:
 
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
         grain = None if self.meta["index"] is None else Grain(**self.meta.get("grain", {}))
-        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2))
+        bias = "bias" in self.meta.get("extras", {})
+        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias)
 
     def tuned(
         self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None

@@ -13,7 +13,7 @@ from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
 from gsa_dsl.options import CHUNK_ROWS, REDO_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
-from gsa_dsl.passes.schedule import float32_fits, gathers, kv_outer, next_power_of_two, schedules
+from gsa_dsl.passes.schedule import describes, float32_fits, gathers, in_pieces, kv_outer, next_power_of_two, schedules
 from gsa_dsl.sema.typed import PLACE_SLACK
 
 _LIBRARY = "# The helpers that are called below."
@@ -88,6 +88,8 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "marked": max(2 * plan.config.sample, 32),
         "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
+        "pieces": in_pieces(plan),
+        "describes": describes(plan),
         "schedules": schedules(plan),
         "outer": kv_outer(plan),
         "key_tile": _key_tile(plan),
@@ -126,7 +128,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
         "logit_reads": plan.logit.reads if plan.logit is not None else (),
         "linear": plan.logit is None or plan.logit.linear,
-        "has_bias": plan.logit is not None and plan.logit.bias is not None,
+        "has_bias": plan.has_bias,
         # The largest power of two that is no more than the heads.
         "slopes": 1 << plan.shape.heads.bit_length() - 1,
         "place_slack": PLACE_SLACK,
@@ -201,7 +203,7 @@ def _extras(plan: Plan, uses: dict[str, bool]) -> dict[str, object]:
     """What attention reads beside query, key, value and gates, as argument lists that end in a comma."""
     index = ["iq", "ik", *(f"i{name}" for name in ("w", "b") if uses[name])] if plan.soft else []
     sink = ["sink"] if plan.sink_origin is not None else []
-    has_bias = plan.logit is not None and plan.logit.bias is not None
+    has_bias = plan.has_bias
     atomic = ["key and value"] if plan.listed and not kv_outer(plan) else []
     atomic += ["the bias table"] if has_bias else []
     atomic += ["the indexer"] if plan.soft else []

@@ -38,6 +38,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
     score = _score(spec, shape) if spec.indexer is not None and spec.selection is not None else None
     scale, logit = _logit(spec, shape)
     grain = _grain(spec)
+    has_bias = logit is not None and logit.bias is not None
     return Plan(
         name=spec.name,
         spec_name=source.name,
@@ -61,7 +62,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         origin=origin,
         documents_origin=_clause_origin(spec, ast.Documents),
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
-        config=config or default_config(shape, grain if score is not None else None),
+        config=config or default_config(shape, grain if score is not None else None, bias=has_bias),
     )
 
 

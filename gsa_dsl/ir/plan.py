@@ -230,6 +230,11 @@ class Plan:
         return self.grain if self.listed else None
 
     @property
+    def has_bias(self) -> bool:
+        """Whether logits read a learned table."""
+        return self.logit is not None and self.logit.bias is not None
+
+    @property
     def trains(self) -> bool:
         """Whether a gradient reaches the indexer, by its loss or through the logits."""
         return self.temperature is not None or self.soft

@@ -33,12 +33,13 @@ def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
     return next_power_of_two(shape.group) * dim <= (4096 if listed else 8192)
 
 
-def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2) -> KernelConfig:
+def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, bias: bool = False) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
     ``grain`` is how fine a choice is, None where nothing is chosen: where all queries of a tile share one, it may hold
     32. ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the
-    backward's query, output gradient, key and value tiles at once.
+    backward's query, output gradient, key and value tiles at once. ``bias``: whether logits read a table, whose numbers
+    for pairs of a query and a key wait there beside the keys.
     """
     base = KernelConfig()
     group = next_power_of_two(shape.group)
@@ -52,6 +53,7 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2) -> 
     rows = tile * group
     keys = max(16, 64 >> narrow)
     tokens = grain is None or grain.block == 1
+    alike = not bias and (grain is None or (grain.block >= keys and grain.queries % tile == 0))
     return KernelConfig(
         tile=tile,
         block_keys=keys,
@@ -61,7 +63,8 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2) -> 
         lists=base.lists if tokens else Launch(2, 1),
         # Pooled keys are float32, of which shared memory holds but one step's.
         score=base.score if grain is None or grain.pool is None else Launch(4, 1),
-        backward=Launch(8 if rows >= 128 else 4, 2 if narrow < 2 else 1),
+        # A third stage pays where all queries of a tile walk alike; measured on an H100, and it fits an A100.
+        backward=Launch(8 if rows >= 128 else 4, 3 if alike and not narrow else 2 if narrow < 2 else 1),
         # Ranges have queries enough in a row for larger steps; measured on an H100.
         backward_rows=64 if tokens else 32,
         by_key=Launch(4, 2 if tokens and not narrow else max(3 - narrow, 1)),
@@ -78,6 +81,17 @@ def gathers(plan: Plan) -> bool:
 def kv_outer(plan: Plan) -> bool:
     """Whether a program takes the gradients of a block's keys, over the queries that chose it: steps within a block."""
     return plan.config.kv_outer > 0 and plan.grain.block >= max(plan.config.backward_keys, 2)
+
+
+def in_pieces(plan: Plan) -> bool:
+    """Whether the keys of every step of the walk lie side by side: ranges, and steps within a block."""
+    grain, config = plan.grain, plan.config
+    return not plan.listed or (grain.block > 1 and grain.block >= max(config.block_keys, config.backward_keys))
+
+
+def describes(plan: Plan) -> bool:
+    """Whether hardware may be told such keys by descriptors: features by 16 bytes, of two bytes or four."""
+    return in_pieces(plan) and plan.shape.head_dim % 8 == 0 and plan.shape.value_dim % 8 == 0
 
 
 def schedules(plan: Plan) -> dict[str, str]:

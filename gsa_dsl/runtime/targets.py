@@ -27,6 +27,8 @@ TARGETS: dict[str, GPUTarget] = {
 }
 SHARED_LIMIT = {"sm_80": 163 << 10, "sm_89": 99 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
 """Shared memory a block may use, in bytes."""
+DESCRIBING = ("sm_90", "sm_100")
+"""Targets whose hardware copies blocks by descriptors; elsewhere Triton makes slow pointers of these."""
 REGISTER_LIMIT = {"gfx942": 512}
 """Registers a thread may use where that is not NVIDIA's 255."""
 
@@ -86,10 +88,13 @@ def compile_for(
     }
     with _precision_of(module, target):
         for name, kernel in wanted.items():
-            flags = [param.name for param in kernel.params if param.is_constexpr]
+            flags = [param.name for param in kernel.params if param.is_constexpr and param.name != "DESCRIBED"]
+            # As a launch decides by the hardware, where a module has descriptors.
+            copies = target in DESCRIBING and hasattr(module, "TensorDescriptor")
+            own = {"DESCRIBED": copies} if any(param.name == "DESCRIBED" for param in kernel.params) else {}
             every = 1 << len(flags)
             for bits in range(every - 1 if heaviest else 0, every):
-                variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)}
+                variant = {flag: bool(bits >> i & 1) for i, flag in enumerate(flags)} | own
                 yield _compile(module, name, kernel, target, dtype, variant)
 
 
@@ -125,10 +130,11 @@ def _compile(
             signature[param.name] = "constexpr"
             constants[(position,)] = variant.get(param.name)
             continue
-        signature[param.name] = _type(module, param.name, dtype)
+        signature[param.name] = _type(module, name, param.name, dtype, described=variant.get("DESCRIBED", False))
         # As in a real launch: torch's memory and the strides of rows are multiples of 16.
         if (
             param.name.endswith("_ptr")
+            or signature[param.name].startswith("*")
             or param.name.startswith("stride_")
             or param.name in ("width", "list_width", "sample_width")
         ):
@@ -143,7 +149,11 @@ def _compile(
     return KernelReport(name, label, target, compiled.metadata.shared, _matrix(compiled), *_usage(compiled))
 
 
-def _type(module: ModuleType, name: str, dtype: str) -> str:
+def _type(module: ModuleType, kernel: str, name: str, dtype: str, *, described: bool) -> str:
+    if name in ("keys", "values"):
+        keys = module.BLOCK_KEYS if kernel == "attend_fwd_kernel" else module.BACKWARD_KEYS
+        width = getattr(module, "VALUE_PAD", module.DIM_PAD) if name == "values" else module.DIM_PAD
+        return f"tensordesc<{dtype}[1,1,{keys.value},{width.value}]>" if described else f"*{dtype}"
     if name in _INT32:
         return "*i32"
     # Pooled keys are float32, whatever the operands are.

@@ -62,7 +62,9 @@ class _Accesses:
 
     def __init__(self, accesses: Any, kernel: str, arguments: Iterable[tuple[str, Any]]) -> None:
         self._accesses, self._kernel = accesses, kernel
-        tensors = [(name, x) for name, x in arguments if isinstance(x, Tensor) and x.numel()]
+        # A descriptor stands for the tensor it is of.
+        own = [(name, getattr(x, "base", x)) for name, x in arguments]
+        tensors = [(name, x) for name, x in own if isinstance(x, Tensor) and x.numel()]
         found = sorted((x.data_ptr(), x.data_ptr() + _extent(x), name) for name, x in tensors)
         self._names = [name for *_, name in found]
         self._begin = np.array([begin for begin, *_ in found], dtype=np.uint64)

@@ -90,7 +90,7 @@ class Bench:
         shape = (job.heads, job.kv_heads, job.head_dim)
         self._plan = plan_of(Source(job.name, job.spec), job.params, shape)
         if self.cuda and self.dtype is torch.float32:
-            config = default_config(self._plan.shape, self._plan.chosen, itemsize=4)
+            config = default_config(self._plan.shape, self._plan.chosen, itemsize=4, bias=self._plan.has_bias)
             self._plan, self.default = replace(self._plan, config=config), self.default.with_config(config)
         self._made: dict[KernelConfig, CompiledAttention] = {self._plan.config: self.default}
         self._inputs: dict[int, Inputs] = {}

@@ -64,7 +64,7 @@ class Subject:
         plan = plan_of(Source(self.name, self.spec), self.params, self.shape)
         return replace(
             plan,
-            config=default_config(plan.shape, plan.chosen, self.itemsize),
+            config=default_config(plan.shape, plan.chosen, self.itemsize, bias=plan.has_bias),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from triton.runtime.errors import OutOfResources
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.runtime import loader
@@ -216,6 +217,8 @@ def _kind(x: object) -> object:
     """What Triton compiles apart for."""
     if isinstance(x, torch.Tensor):
         return x.dtype, x.data_ptr() % 16 == 0
+    if isinstance(x, TensorDescriptor):
+        return x.base.dtype, tuple(x.block_shape)
     return (x == 1, x % 16 == 0) if isinstance(x, int) and not isinstance(x, bool) else x
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 META = {
     "name": "gated",
@@ -31,7 +32,7 @@ META = {
 LAUNCH = {
     "attend_fwd_kernel": {"num_warps": 4, "num_stages": 2},
     "attend_bwd_prepare_kernel": {"num_warps": 8, "num_stages": 1},
-    "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2},
+    "attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 3},
     "attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
@@ -95,11 +96,29 @@ def whole_steps(tile, sinks, window, length, BLOCK: tl.constexpr):
 
 @triton.jit
 def key_block(step, sinks, window, t, r, length, BLOCK: tl.constexpr):
-    """One block of keys: positions [keys], which of them exist [keys], and which query sees which [rows, keys]."""
-    s = step * BLOCK + tl.arange(0, BLOCK)
+    """One block of keys: the first, positions [keys], which exist [keys], and which query sees which [rows, keys]."""
+    first = step * BLOCK
+    s = first + tl.arange(0, BLOCK)
     real = s < length
     sees = s[None, :] <= t[:, None]
-    return s, real, sees
+    return first, s, real, sees
+
+
+# [gated.gsa:2] attention gated {
+@triton.jit
+def block_rows(
+    x, batch, head, first, stride, length,
+    WHOLE: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr, DESCRIBED: tl.constexpr,
+):  # fmt: skip
+    """The positions of a head from ``first`` on, [BLOCK, WIDTH]; zeros where there are none, unless all are (WHOLE)."""
+    if DESCRIBED:
+        rows = tl.reshape(x.load([batch.to(tl.int32), head.to(tl.int32), first, 0]), (BLOCK, WIDTH))
+    else:
+        s = first + tl.arange(0, BLOCK)
+        d = tl.arange(0, WIDTH)
+        there = (s < length)[:, None] | WHOLE
+        rows = tl.load(x + s[:, None].to(tl.int64) * stride + d[None, :], mask=there, other=0.0)
+    return rows
 
 
 # [gated.gsa:2] attention gated {
@@ -118,10 +137,10 @@ def online_softmax(products, v, best, norm, acc):
 # [gated.gsa:2] attention gated {
 @triton.jit(do_not_specialize=["length"])
 def attend_fwd_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, raw_ptr, z0_ptr,
+    q_ptr, keys, values, out_ptr, lse_ptr, raw_ptr, z0_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_ob, stride_oh, stride_ol, stride_z0b, stride_z0h, stride_z0l,
-    length, SAVE_RAW: tl.constexpr,
+    length, SAVE_RAW: tl.constexpr, DESCRIBED: tl.constexpr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -133,8 +152,9 @@ def attend_fwd_kernel(
     t = tile * TILE + r
     row_ok = (t < length) & (row % GROUP_PAD < GROUP)
     d = tl.arange(0, DIM_PAD)
-    k_ptr += batch * stride_kb + kv * stride_kh
-    v_ptr += batch * stride_vb + kv * stride_vh
+    if not DESCRIBED:
+        keys += batch * stride_kb + kv * stride_kh
+        values += batch * stride_vb + kv * stride_vh
     q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
     q = tl.load(q_ptr + q_off, mask=row_ok[:, None], other=0.0)
 
@@ -146,22 +166,18 @@ def attend_fwd_kernel(
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
     # Blocks that every query here sees need no mask.
     for i in range(0, whole):
-        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
-        k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
-        k = tl.load(k_ptr + k_off)
-        products = tl.dot(q, k, input_precision=PRECISION)
-        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        v = tl.load(v_ptr + v_off)
+        first = (window + early - sinks + i) * BLOCK_KEYS
+        k = block_rows(keys, batch, kv, first, stride_kl, length, True, BLOCK_KEYS, DIM_PAD, DESCRIBED)
+        products = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        v = block_rows(values, batch, kv, first, stride_vl, length, True, BLOCK_KEYS, DIM_PAD, DESCRIBED)
         best, norm, acc = online_softmax(products, v, best, norm, acc)
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
-        s, real, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
-        k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
-        k = tl.load(k_ptr + k_off, mask=real[None, :], other=0.0)
-        products = tl.dot(q, k, input_precision=PRECISION)
+        first, _, _, sees = key_block(step, sinks, window, t, r, length, BLOCK_KEYS)
+        k = block_rows(keys, batch, kv, first, stride_kl, length, False, BLOCK_KEYS, DIM_PAD, DESCRIBED)
+        products = tl.dot(q, tl.trans(k), input_precision=PRECISION)
         products = tl.where(sees, products, float("-inf"))
-        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
+        v = block_rows(values, batch, kv, first, stride_vl, length, False, BLOCK_KEYS, DIM_PAD, DESCRIBED)
         best, norm, acc = online_softmax(products, v, best, norm, acc)
 
     empty = norm == 0.0
@@ -228,10 +244,10 @@ def attend_bwd_prepare_kernel(
 # [gated.gsa:2] attention gated {
 @triton.jit(do_not_specialize=["length"])
 def attend_bwd_query_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr,
+    q_ptr, keys, values, do_ptr, row_lse_ptr, row_delta_ptr, dq_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_db, stride_dh, stride_dl, stride_ob, stride_oh, stride_ol,
-    length,
+    length, DESCRIBED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries."""
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -243,8 +259,9 @@ def attend_bwd_query_kernel(
     t = tile * TILE + r
     row_ok = (t < length) & (row % GROUP_PAD < GROUP)
     d = tl.arange(0, DIM_PAD)
-    k_ptr += batch * stride_kb + kv * stride_kh
-    v_ptr += batch * stride_vb + kv * stride_vh
+    if not DESCRIBED:
+        keys += batch * stride_kb + kv * stride_kh
+        values += batch * stride_vb + kv * stride_vh
     inside = row_ok[:, None]
     q_off = batch * stride_qb + head[:, None] * stride_qh + t[:, None].to(tl.int64) * stride_ql + d[None, :]
     d_off = batch * stride_db + head[:, None] * stride_dh + t[:, None].to(tl.int64) * stride_dl + d[None, :]
@@ -259,11 +276,9 @@ def attend_bwd_query_kernel(
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
     # Blocks that every query here sees need no mask; rows that are none add 0.
     for i in range(0, whole):
-        s = (window + early - sinks + i) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
-        k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
-        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        k = tl.load(k_ptr + k_off)
-        v = tl.load(v_ptr + v_off)
+        first = (window + early - sinks + i) * BACKWARD_KEYS
+        k = block_rows(keys, batch, kv, first, stride_kl, length, True, BACKWARD_KEYS, DIM_PAD, DESCRIBED)
+        v = block_rows(values, batch, kv, first, stride_vl, length, True, BACKWARD_KEYS, DIM_PAD, DESCRIBED)
         logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.exp2(logits - lse[:, None])
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
@@ -271,12 +286,10 @@ def attend_bwd_query_kernel(
         dq += tl.dot(ds, k, input_precision=PRECISION)
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
-        s, real, sees = key_block(step, sinks, window, t, r, length, BACKWARD_KEYS)
+        first, _, _, sees = key_block(step, sinks, window, t, r, length, BACKWARD_KEYS)
         sees = sees & row_ok[:, None]
-        k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
-        v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
-        k = tl.load(k_ptr + k_off, mask=real[:, None], other=0.0)
-        v = tl.load(v_ptr + v_off, mask=real[:, None], other=0.0)
+        k = block_rows(keys, batch, kv, first, stride_kl, length, False, BACKWARD_KEYS, DIM_PAD, DESCRIBED)
+        v = block_rows(values, batch, kv, first, stride_vl, length, False, BACKWARD_KEYS, DIM_PAD, DESCRIBED)
         logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * SCALE_LOG2
         p = tl.where(sees, tl.exp2(logits - lse[:, None]), 0.0)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
@@ -396,6 +409,28 @@ def rows(x):
     return x if x.stride(-1) == 1 or (x.shape[-1] == 1 and x.is_contiguous()) else x.contiguous()
 
 
+def described(key, value, block):
+    """Key and value for kernels that load ``block`` positions at once, and whether as descriptors."""
+    # Hardware before Hopper has no use for them.
+    told = not key.is_cuda or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)
+    if told and describable(key) and describable(value):
+        return (descriptor(key, block, DIM_PAD), descriptor(value, block, DIM_PAD)), True
+    return (key, value), False
+
+
+def describable(x):
+    """Whether a descriptor can tell how ``x`` lies in memory: in steps of 16 bytes, from an address of such."""
+    steps = [step * x.element_size() for size, step in zip(x.shape[:-1], x.stride()) if size > 1]
+    return x.data_ptr() % 16 == 0 and all(step > 0 and step % 16 == 0 for step in steps)
+
+
+def descriptor(x, block, width):
+    """``x`` [batch, heads, length, dim] by ``block`` positions of a head and ``width`` features."""
+    # Where there is one entry its step may be anything, but no step of a descriptor may.
+    steps = [step if size > 1 else x.shape[-1] for size, step in zip(x.shape[:-1], x.stride())]
+    return TensorDescriptor(x, list(x.shape), [*steps, 1], [1, 1, block.value, width.value])
+
+
 def dense(x):
     """``x`` in a layout that ``empty_like`` repeats, so that a gradient can share its offsets."""
     return x if x.is_contiguous() or (x.ndim == 4 and x.transpose(1, 2).is_contiguous()) else x.contiguous()
@@ -406,10 +441,11 @@ def attend_forward(query, key, value, z0, out, lse, raw, first_tile=0, tiles=Non
     """Launch the forward kernel on ``tiles`` query tiles from ``first_tile`` on; writes into out, raw and lse."""
     batch, _, length, _ = query.shape
     tiles = triton.cdiv(length, TILE.value) if tiles is None else tiles
+    keys_values, told = described(key, value, BLOCK_KEYS)
     attend_fwd_kernel[(tiles, batch * KV_HEADS.value)](
-        query, key, value, out, lse, raw, z0,
+        query, *keys_values, out, lse, raw, z0,
         *strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(out, 3), *strides(z0, 3),
-        length, SAVE_RAW=raw is not None,
+        length, SAVE_RAW=raw is not None, DESCRIBED=told,
         **LAUNCH["attend_fwd_kernel"],
     )  # fmt: skip
 
@@ -453,9 +489,10 @@ class Attend(torch.autograd.Function):
         dk = torch.empty((batch, KV_HEADS.value, length, dim), **grad)
         dv = torch.empty((batch, KV_HEADS.value, length, dim), **grad)
         steps = (*strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(dout, 3))
+        keys_values, told = described(key, value, BACKWARD_KEYS)
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
-            query, key, value, dout, row_lse, row_delta, dq,
-            *steps, *strides(dq, 3), length,
+            query, *keys_values, dout, row_lse, row_delta, dq,
+            *steps, *strides(dq, 3), length, DESCRIBED=told,
             **LAUNCH["attend_bwd_query_kernel"],
         )  # fmt: skip
         attend_bwd_key_kernel[(triton.cdiv(length, BACKWARD_KEYS.value), batch * KV_HEADS.value)](
