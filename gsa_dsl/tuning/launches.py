@@ -59,13 +59,15 @@ def launches_watched(
 
 @contextmanager
 def only_compiled(module: ModuleType, names: Collection[str]) -> Iterator[None]:
-    """While open, no kernel of ``module`` is launched; these are compiled for what they are called with."""
+    """While open, no kernel of ``module`` is launched; these are compiled for what they are called with, and loaded."""
 
     def compiled(name: str, kernel: Any, grid: Grid, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if name not in names:
             return
         try:
-            kernel.warmup(*args, grid=grid, **kwargs)
+            made = kernel.warmup(*args, grid=grid, **kwargs)
+            # What launches it is compiled too, by the C compiler, and what does not fit the GPU is told now.
+            made.run  # noqa: B018
         except Exception as error:
             raise KernelFailure(name, error) from error
 

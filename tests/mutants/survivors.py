@@ -48,6 +48,8 @@ EQUIVALENT: dict[str, str] = {
     "chosen is chosen without gradients anyway",
     "templates/host/attention.py.jinja: - to +: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
     "templates/host/attention.py.jinja: >= to >: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
+    "templates/host/common.py.jinja: >= to >: told = not key.is_cuda or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)": "keys "
+    "and values are the same, however they are loaded",
     'templates/host/pool.py.jinja: -inf to 0: return torch.where(unknown.any(-2), float("nan"), torch.where(unknown, float("-inf"), k).amax(-2))': "the "
     "maximum of a block with a NaN is NaN, whatever stands for it",
     "templates/host/select.py.jinja: < to <=: listed = torch.arange(width, device=lists.pos.device) < lists.count[:, :, None]": _TAIL,
@@ -151,6 +153,8 @@ MISSED: dict[str, str] = {
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
     "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
+    "templates/host/common.py.jinja: > to >=: steps = [step if size > 1 else x.shape[-1] for size, step in zip(x.shape[:-1], x.stride())]": "it "
+    "takes a single sequence whose step over the batch is no multiple of 16 bytes; tests/runtime/test_descriptors.py has one, and catches it",
     "templates/host/select.py.jinja: max to min: total = torch.where(own.amax(2) > OWN_MOST, -1, own.sum(2)).to(torch.int32)": "it "
     "takes a given choice of more keys than a budget allows; tests/runtime/test_schedules.py gives one, and catches it",
     "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
