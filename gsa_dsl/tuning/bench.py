@@ -42,11 +42,11 @@ class ChildBench:
     """:class:`gsa_dsl.tuning.search.Bench` by child processes; ``close`` ends them."""
 
     def __init__(self, job: Job, children: int, runner: str = GPU_BENCH, patience: float = PATIENCE) -> None:
+        compilers, checkers = parted(children)
+        self._compilers = Crew([Child(job, runner) for _ in range(compilers)])
         # A launch that fails is then the launch that says so.
         blocking = {"CUDA_LAUNCH_BLOCKING": "1"}
-        self._compilers, self._checkers = (
-            Crew([Child(job, runner, blocking) for _ in range(count)]) for count in parted(children)
-        )
+        self._checkers = Crew([Child(job, runner, blocking) for _ in range(checkers)])
         self._timer = Child(job, runner)
         self._patience = patience
         # The compilers are asked in the one and the timer in the other, or while that is over: never from two threads.
