@@ -19,11 +19,15 @@ class Fault:
     place: int = 0
 
 
+_WALK = "templates/kernels/walk.py.jinja"
 _ATTEND = "templates/kernels/attend.py.jinja"
 _ROWS = "templates/macros/attend.jinja"
 _GATHER = "templates/kernels/gather.py.jinja"
 _BACK = "templates/kernels/attend_bwd.py.jinja"
-_SELECT = "templates/kernels/select.py.jinja"
+_KEYS = "templates/kernels/attend_bwd_key.py.jinja"
+_RANKS = "templates/kernels/ranks.py.jinja"
+_THRESHOLD = "templates/kernels/threshold.py.jinja"
+_LISTS = "templates/kernels/lists.py.jinja"
 _BUDGET = "templates/macros/budget.jinja"
 _MARK = "templates/kernels/mark.py.jinja"
 _SETTLE = "templates/kernels/settle.py.jinja"
@@ -58,15 +62,15 @@ FAULTS = (
     Fault("the first block is skipped", _BACK, "for step in range(0, steps):", "for step in range(1, steps):"),
     Fault("every query tile reads the first list", _COMMON, " * tiles + tile - first_tile", " * tiles"),
     Fault("the list of another sequence", _COMMON, '"batch" }} * tiles + tile', '"0" }} * tiles + tile'),
-    Fault("the bits of the neighbouring query", _ATTEND, "(word[None, :] & (1 << r)[:, None])", "(word[None, :] & (1 << (r ^ 1))[:, None])"),
-    Fault("every query of a tile sees the union", _ATTEND, "(word[None, :] & (1 << r)[:, None]) != 0", "(word[None, :] | (1 << r)[:, None]) != 0"),
+    Fault("the bits of the neighbouring query", _WALK, "(word[None, :] & (1 << r)[:, None])", "(word[None, :] & (1 << (r ^ 1))[:, None])"),
+    Fault("every query of a tile sees the union", _WALK, "(word[None, :] & (1 << r)[:, None]) != 0", "(word[None, :] | (1 << r)[:, None]) != 0"),
     Fault("delta is forgotten", _LOGIT, "ds = (p * (dp - delta{{ by_row(across) }})).to(q.dtype)", "ds = (p * dp).to(q.dtype)"),
     Fault("delta has the wrong sign", _LOGIT, "p * (dp - delta{{ by_row(across) }})).to", "p * (dp + delta{{ by_row(across) }})).to"),
     Fault("the scale is dropped from dq", _BACK, '"(dq * SCALE)" if linear', '"(dq)" if linear'),
     Fault("the scale is dropped from dk of lists", _BACK, 'dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION){{ " * SCALE" if linear }}', "dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION)"),
-    Fault("the scale is dropped from dk of ranges", _BACK, '{{ put }}(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "{{ put }}(dk_ptr + grad_off, dk"),
+    Fault("the scale is dropped from dk of ranges", _KEYS, '{{ put }}(dk_ptr + grad_off, dk{{ " * SCALE" if linear }}', "{{ put }}(dk_ptr + grad_off, dk"),
     Fault("dk and dv are swapped in lists", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dk_ptr + grad_off, dk,", "tl.atomic_add(dk_ptr + grad_off, dv, mask=add, sem=\"relaxed\")\n            tl.atomic_add(dv_ptr + grad_off, dk,"),
-    Fault("dk and dv are swapped in ranges", _BACK, "{{ put }}(dv_ptr + grad_off, dv, mask=store", "{{ put }}(dv_ptr + grad_off, dk, mask=store"),
+    Fault("dk and dv are swapped in ranges", _KEYS, "{{ put }}(dv_ptr + grad_off, dv, mask=store", "{{ put }}(dv_ptr + grad_off, dk, mask=store"),
     Fault("dv of a list overwrites", _BACK, "tl.atomic_add(dv_ptr + grad_off, dv, mask=add, sem=\"relaxed\")", "tl.store(dv_ptr + grad_off, dv, mask=add)"),
     Fault("one query head of a group alone", _BACK, "(row % GROUP_PAD < GROUP)", "(row % GROUP_PAD < 1)", 1),
     Fault("the kv head of another group", _ATTEND, "head = kv * GROUP + row % GROUP_PAD", "head = kv + row % GROUP_PAD * KV_HEADS"),
@@ -77,18 +81,18 @@ FAULTS = (
     Fault("a gate's gradient per head is that of its last feature", _GATE, "dz{{ i }} = tl.sum(dout", "dz{{ i }} = tl.max(dout"),
     Fault("the input gate is not passed through", _GATE, "(dout * factor)", "(dout)"),
     Fault("the input gate reads another head", _GATE, "head = (tl.program_id(1) % {{ heads }}).to(tl.int64)", "head = (tl.program_id(1) * 0).to(tl.int64)"),
-    Fault("ties go to the larger position", _SELECT, "({{ key }} <= last)", "({{ key }} >= last)"),
-    Fault("ties of earlier blocks are forgotten", _SELECT, "        seen += tl.sum(tied)\n", ""),
-    Fault("all of the tied are taken", _SELECT, "((rank == limit) & ({{ key }} <= last))", "(rank == limit)"),
+    Fault("ties go to the larger position", _LISTS, "({{ key }} <= last)", "({{ key }} >= last)"),
+    Fault("ties of earlier blocks are forgotten", _RANKS, "        seen += tl.sum(tied)\n", ""),
+    Fault("all of the tied are taken", _LISTS, "((rank == limit) & ({{ key }} <= last))", "(rank == limit)"),
     Fault("minus zero is less than zero", "templates/lib/order.py", "    score = tl.where(score == 0.0, 0.0, score)  # -0.0 and 0.0 are equal scores\n", ""),
     Fault("the order of negative scores is reversed", "templates/lib/order.py", "tl.where(bits < 0, ~bits, bits | -2147483648)", "tl.where(bits < 0, bits & 2147483647, bits | -2147483648)"),
     Fault("a NaN score may be chosen", "templates/lib/order.py", "return tl.where(finite, flipped, 0)", "return flipped"),
     Fault("forced keys compete", _COMMON, '({{ s }} <= {{ t }}{{ " - LAST" if plan.last }})', "({{ s }} <= {{ t }})"),
     Fault("forced keys count against the budget", _BUDGET, "    k = tl.minimum(k, total)\n", "    k = tl.maximum(tl.minimum(k, total) - 1, 0)\n"),
     Fault("the budget is rounded to the nearest", _BUDGET, "tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0)", "tl.minimum(tl.floor(wanted + 0.5), BUDGET_MOST * 1.0)"),
-    Fault("the sample variance", _SELECT, "row_var = squares / tl.maximum(row_count, 1.0)", "row_var = squares / tl.maximum(row_count - 1.0, 1.0)"),
-    Fault("statistics see the future", _SELECT, '"<= " ~ own) if plan.causal', '"< length") if plan.causal'),
-    Fault("blocks of a row combine without their distance", _SELECT, " + delta * delta * row_count * count / both", ""),
+    Fault("the sample variance", _THRESHOLD, "row_var = squares / tl.maximum(row_count, 1.0)", "row_var = squares / tl.maximum(row_count - 1.0, 1.0)"),
+    Fault("statistics see the future", _THRESHOLD, '"<= " ~ own) if plan.causal', '"< length") if plan.causal'),
+    Fault("blocks of a row combine without their distance", _THRESHOLD, " + delta * delta * row_count * count / both", ""),
     Fault("0 / 0 keeps nothing", _BUDGET, "tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)", "tl.where(wanted == wanted, wanted, 0.0)"),
     Fault("a guess that misses is not told", _SETTLE, "tl.store(missed_ptr + batch * length + t, 1)", "tl.store(missed_ptr + batch * length + t, 0)"),
     Fault("what is above a guess is not counted", _SETTLE, "    need = k - above\n", "    need = k\n"),
@@ -98,8 +102,8 @@ FAULTS = (
     Fault("moments are taken about 0", _SETTLE, "row_var = tl.maximum(squares / row_count - off * off, 0.0)", "row_var = tl.maximum(squares / row_count, 0.0)"),
     Fault("a mark of another query's", _SETTLE, "need, t, row % TILE, MARKED // 2)", "need, t, (row + 1) % TILE, MARKED // 2)"),
     Fault("what is kept has no place", _MARK, "tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS))", "tl.broadcast_to(n[None, :], (KEEP_ROWS, SCORE_KEYS))"),
-    Fault("statistics of the whole batch", _SELECT, "rank_ptr + out * width, candidate_ptr", "rank_ptr + row * width, candidate_ptr"),
-    Fault("the bracket loses what is above it", _SELECT, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
+    Fault("statistics of the whole batch", _THRESHOLD, "rank_ptr + out * width, candidate_ptr", "rank_ptr + row * width, candidate_ptr"),
+    Fault("the bracket loses what is above it", _THRESHOLD, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
     Fault("score tiles reach into the next row", _SCORE, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),
     Fault("whole blocks are taken for seen too early", _SCORE, "tl.minimum(first + 1, length)", "tl.minimum(first + SCORE_ROWS, length)"),
     Fault("the indexer's loss trains the attention", _LOSS.replace("kernels", "host"), "grad * (dloss / ctx.rows)", "grad * dloss"),
@@ -124,22 +128,22 @@ FAULTS = (
     Fault("the indexer's loss reaches the query", _EAGER, "losses.append(run(divergence, q.detach(), k.detach(), v.detach(), sees, {{", "losses.append(run(divergence, q, k, v, sees, {{"),
     Fault("the output gate is not applied by torch", _EAGER, "    output = output * output_gate({{ gate_args(plan.output_gate) }})\n", ""),
     Fault("the lse forgets the maximum", _EAGER, "lse = (torch.where(best.isfinite(), best, 0.0) + norm.log())", "lse = norm.log()"),
-    Fault("a query sees all of a block it chose", _ATTEND, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- endif %}', "{%- endif %}"),
-    Fault("a block of the list begins where the last one did", _ATTEND, "s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT", "s = tl.load(pos_ptr + o // UNIT) * UNIT"),
-    Fault("the walk through a wide block stays at its beginning", _ATTEND, " + step * BLOCK % UNIT + tl.arange(0, BLOCK)", " + tl.arange(0, BLOCK)"),
+    Fault("a query sees all of a block it chose", _WALK, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- endif %}', "{%- endif %}"),
+    Fault("a block of the list begins where the last one did", _WALK, "s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT", "s = tl.load(pos_ptr + o // UNIT) * UNIT"),
+    Fault("the walk through a wide block stays at its beginning", _WALK, " + step * BLOCK % UNIT + tl.arange(0, BLOCK)", " + tl.arange(0, BLOCK)"),
     Fault("lists are as long as they have blocks", _COMMON, '{{ " * UNIT" if coarse }}', ""),
     Fault("every kv head reads the first one's list", _COMMON, '"tl.program_id(1).to(tl.int64)" if grain.per_kv_head', '"batch" if grain.per_kv_head'),
     Fault("a block's score is made of keys that nobody sees", _BLOCKS, '({{ visible("s[None, :]", "t[:, None]") }}) & (tl.abs', "(s[None, :] < length) & (tl.abs"),
     Fault("only the last part of a wide block counts", _BLOCKS, "total = tl.maximum(total, tl.max(score, 2))", "total = tl.max(score, 2)"),
     Fault("a mean over keys that are not there", _BLOCKS, "total / tl.maximum(known, 1).to(tl.float32)", "total / UNIT"),
-    Fault("statistics count a query's own block by its pooled key", _SELECT, '("< " ~ own if blind', '("<= " ~ own if blind'),
+    Fault("statistics count a query's own block by its pooled key", _THRESHOLD, '("< " ~ own if blind', '("<= " ~ own if blind'),
     Fault("the indexer's loss reads pooled keys of the future", _LOGIT, '        score = tl.where(s[None, :] // UNIT < ti[:, None] // UNIT, score, float("nan"))\n', ""),
     Fault("the pooled key of another block", _LOGIT, '"(s // UNIT)" if grain.pool', '"(s // UNIT // 2)" if grain.pool'),
     Fault("gradients of pooled keys go to the first block", _INDEX, "(s // UNIT)[:, None]", "(s * 0)[:, None]"),
     Fault("a short last block is averaged over all of its places", _POOL, ".clamp_max({{ unit }})", ".clamp_min({{ unit }})"),
-    Fault("every query of a run chooses as if it were the first", _SELECT, "    local = local // QUERIES\n", ""),
-    Fault("a run chooses among what its last query sees", _SELECT, "(t // QUERIES * QUERIES) // UNIT", "t // UNIT"),
-    Fault("forced keys of a run are its first query's", _SELECT, 'forced_here = forced("s[None, :]", own ~ "[:, None]",', 'forced_here = forced("s[None, :]", ("(chooser + 0 * t)" if runs and plan.causal else own) ~ "[:, None]",'),
+    Fault("every query of a run chooses as if it were the first", _LISTS, "    local = local // QUERIES\n", ""),
+    Fault("a run chooses among what its last query sees", _LISTS, "(t // QUERIES * QUERIES) // UNIT", "t // UNIT"),
+    Fault("forced keys of a run are its first query's", _LISTS, 'forced_here = forced("s[None, :]", own ~ "[:, None]",', 'forced_here = forced("s[None, :]", ("(chooser + 0 * t)" if runs and plan.causal else own) ~ "[:, None]",'),
     Fault("a kv head's loss is averaged over all heads", _LOSS, '"GROUP" if grain.per_kv_head else "HEADS" }}), (TILE, REPEAT', '"HEADS" }}), (TILE, REPEAT'),
     Fault("a kv head's loss is taken to the first head's attention", _COMMON, "own_head = tl.program_id(1) % KV_HEADS", "own_head = tl.program_id(1) * 0"),
     Fault("pooled keys are seen whole by torch", _EAGER, "    score = score.masked_fill(torch.arange(score.shape[-1], device=t.device) >= (t // UNIT)[:, None], float(\"nan\"))\n", ""),
@@ -162,15 +166,15 @@ FAULTS = (
     Fault("the gather attends to the rest of a step", _GATHER, "sees = (n < count)[None, :]", "sees = (n >= 0)[None, :]"),
     Fault("the gather takes tiles that are alike", _GATHER, "tl.load(total_ptr + slot)) == 0:", "tl.load(total_ptr + slot)) != 0:", 1),
     Fault("the gather reads the lists of the first tile", _GATHER, "own = choice * tl.num_programs(0) + tl.program_id(0)\n", "own = choice * tl.num_programs(0) + tl.program_id(0) % TILE\n"),
-    Fault("a query sees all of a wide block it chose", _ATTEND, '"tl.where(chose, t, -1)[:, None]"', '"tl.where(chose, length, -1)[:, None]"'),
+    Fault("a query sees all of a wide block it chose", _WALK, '"tl.where(chose, t, -1)[:, None]"', '"tl.where(chose, length, -1)[:, None]"'),
     Fault("a block's shares after the first are left out", _HOST, "torch.where(real, torch.minimum(start + share, stop), start)", "torch.where(real & (turn == 0), torch.minimum(start + share, stop), start)"),
-    Fault("every part of a tile has the bits of its first", _BACK, "(word >> (tile % SPLITS * KEY_TILE + r))", "(word >> r)"),
-    Fault("the first tiles of a block are taken for whole", _BACK, "        while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:\n            early += 1\n", ""),
-    Fault("delta of another tile's rows", _BACK, "delta = tl.load(row_delta_ptr + tile * KEY_ROWS)", "delta = tl.load(row_delta_ptr + tile // 2 * KEY_ROWS)", 1),
+    Fault("every part of a tile has the bits of its first", _KEYS, "(word >> (tile % SPLITS * KEY_TILE + r))", "(word >> r)"),
+    Fault("the first tiles of a block are taken for whole", _KEYS, "        while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:\n            early += 1\n", ""),
+    Fault("delta of another tile's rows", _KEYS, "delta = tl.load(row_delta_ptr + tile * KEY_ROWS)", "delta = tl.load(row_delta_ptr + tile // 2 * KEY_ROWS)", 1),
     Fault("the mean of pooled keys is their sum", _MEAN, "pooled = total / (end - begin).to(tl.float32)", "pooled = total"),
     Fault("a short last block is pooled over all of its places", _MEAN, "(end - begin).to(tl.float32)", "UNIT"),
-    Fault("the last of the tied that are taken is left out", _SELECT, "({{ key }} <= last)", "({{ key }} < last)"),
-    Fault("all of the tied of a short row are taken", _SELECT, "    if tied > ties:\n        last = last_of(rank_ptr, begin, end, limit, ties)\n    tl.store(budget_ptr", "    tl.store(budget_ptr"),
+    Fault("the last of the tied that are taken is left out", _LISTS, "({{ key }} <= last)", "({{ key }} < last)"),
+    Fault("all of the tied of a short row are taken", _THRESHOLD, "    if tied > ties:\n        last = last_of(rank_ptr, begin, end, limit, ties)\n    tl.store(budget_ptr", "    tl.store(budget_ptr"),
 )  # fmt: skip
 
 

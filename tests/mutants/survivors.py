@@ -23,6 +23,8 @@ _TIE = "at a tie both are the same number; which takes the gradient is said in p
 _GROUPS = "how many chunks are attended to in one launch changes no result"
 _SIZES = "how many queries or keys are worked on together changes no result"
 _NOTHING = "adding 0 changes nothing"
+_CAPACITY = "a row of just so many ranks is looked through in more registers"
+_FEATURE = "what is read beyond the features meets features of 0"
 
 _LINE = "run(divergence, q.detach(), k.detach(), v.detach(), sees, "
 _ARGUMENTS = '{{ "t, " if plan.logit or grain.pool }}{% for name in extras %}{{ name }}.detach(), {% endfor %}*tensors)'
@@ -64,11 +66,11 @@ EQUIVALENT: dict[str, str] = {
     "templates/macros/attend.jinja: > to >=: {%- set plain = plan.logit is none and plan.scale > 0 -%}": "a scale of 0 "
     "makes every product 0, before the largest is taken or after",
     "templates/module.py.jinja: drop a factor: MARK_STRIP = tl.constexpr({{ 2 * config.strip }})": _SIZES,
-    'templates/kernels/attend.py.jinja: - to +: sinks = tl.cdiv(tl.minimum({{ "begin + " if plan.documents }}FIRST, end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
-    'templates/kernels/attend.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
-    "templates/kernels/attend.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
-    "templates/kernels/attend.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
-    'templates/kernels/attend.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _TAIL,
+    'templates/kernels/walk.py.jinja: - to +: sinks = tl.cdiv(tl.minimum({{ "begin + " if plan.documents }}FIRST, end), BLOCK){{ " - lead" if plan.documents }}': _WALK,
+    'templates/kernels/walk.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
+    "templates/kernels/walk.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
+    "templates/kernels/walk.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
+    'templates/kernels/walk.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _TAIL,
     "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
     "of a query are copies of one another",
     'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
@@ -77,15 +79,15 @@ EQUIVALENT: dict[str, str] = {
     "share a tile may be attended to either way, and every kernel asks the same function",
     "templates/kernels/attend.py.jinja: >= to >: return (total >= 0) & (count * 100 > total * GATHER)": "where nothing "
     "was chosen the list is empty, which is no more than any share of 0",
-    "templates/kernels/attend_bwd.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
-    "templates/kernels/attend_bwd.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, KEY_TILE) - end, tl.num_programs(2))": "however "
+    "templates/kernels/attend_bwd_key.py.jinja: drop - 1: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd_key.py.jinja: one key more: end = tl.cdiv(tl.minimum(block * BACKWARD_KEYS + BACKWARD_KEYS - 1 + LAST, length), KEY_TILE)": _QUERIES,
+    "templates/kernels/attend_bwd_key.py.jinja: - to +: share = tl.cdiv(tl.cdiv(length, KEY_TILE) - end, tl.num_programs(2))": "however "
     "large the shares are, each query falls in one of them",
     "templates/kernels/attend_bwd.py.jinja: - to +: for i in range(0, steps - whole):": _WALK,
-    "templates/kernels/attend_bwd.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE": _MASKED,
-    "templates/kernels/attend_bwd.py.jinja: < to <=: while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:": _MASKED,
-    "templates/kernels/attend_bwd.py.jinja: minimum to maximum: early = tl.minimum(tl.maximum(early, begin), end)": f"no tile is taken for whole; {_MASKED}",
-    "templates/kernels/attend_bwd.py.jinja: 0.0 to 1.0: p = tl.where(row_ok[None, :], p, 0.0)": "a row that did not "
+    "templates/kernels/attend_bwd_key.py.jinja: <= to <: late = tl.where(block * BACKWARD_KEYS + BACKWARD_KEYS <= length, length, 0) // KEY_TILE": _MASKED,
+    "templates/kernels/attend_bwd_key.py.jinja: < to <=: while first_query(chooser_ptr, early, end) < block * BACKWARD_KEYS + BACKWARD_KEYS - 1:": _MASKED,
+    "templates/kernels/attend_bwd_key.py.jinja: minimum to maximum: early = tl.minimum(tl.maximum(early, begin), end)": f"no tile is taken for whole; {_MASKED}",
+    "templates/kernels/attend_bwd_key.py.jinja: 0.0 to 1.0: p = tl.where(row_ok[None, :], p, 0.0)": "a row that did not "
     "choose the block has a query and a gradient of 0, which any finite number may be multiplied by",
     'templates/kernels/index_grad.py.jinja: 0.0 to 1.0: q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)': _FINITE,
     f"templates/kernels/mark.py.jinja: drop a mask: {_KEPT}": _NOTHING,
@@ -105,14 +107,33 @@ EQUIVALENT: dict[str, str] = {
     f"templates/kernels/score_blocks.py.jinja: - to + (2): {_FINAL}": _UNSEEN,
     f"templates/kernels/score_blocks.py.jinja: drop - 1: {_FINAL}": _UNSEEN,
     f"templates/kernels/score_blocks.py.jinja: minimum to maximum (2): {_FINAL}": _UNSEEN,
-    "templates/kernels/select.py.jinja: drop + 1: step = (top - bottom) // 256 + 1": _BRACKET,
-    "templates/kernels/select.py.jinja: < to <=: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
-    "templates/kernels/select.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
-    "templates/kernels/select.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
-    "templates/kernels/select.py.jinja: <= to <: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
-    "templates/kernels/select.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
-    "templates/kernels/select.py.jinja: max to min: best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)": _LOWER,
-    "templates/kernels/select.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
+    "templates/kernels/ranks.py.jinja: - to +: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
+    "templates/kernels/ranks.py.jinja: >= to >: low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)": _BRACKET,
+    "templates/kernels/threshold.py.jinja: >= to >: held = ((rank >= low) & (rank <= high)).to(tl.int32)": _BRACKET,
+    "templates/kernels/threshold.py.jinja: <= to <: elif held <= SAMPLE // 2:": _CAPACITY,
+    "templates/kernels/lists.py.jinja: += to =: total += tl.sum(chosen.to(tl.int32))": "a tile may "
+    "be attended to either way, and every kernel reads the same number",
+    'templates/kernels/lists.py.jinja: < to <= (2): row_ok = {{ "(local < rows * QUERIES)" if runs else "(local < rows)" }} & (t < length)': "a query "
+    "beyond the end is none of the attention's rows",
+    'templates/kernels/walk.py.jinja: < to <= (2): real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _NOTHING,
+    'templates/kernels/walk.py.jinja: minimum to maximum: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
+    "templates/kernels/walk.py.jinja: one key more: window = tl.maximum((tl.maximum(tile * TILE - LAST + 1, 0)) // BLOCK, sinks)": _WALK,
+    'templates/kernels/attend_bwd.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
+    'templates/kernels/attend_bwd_key.py.jinja: < to <=: do = tl.load(do_ptr + d_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
+    "templates/kernels/ranks.py.jinja: drop a factor: low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)": _BRACKET,
+    "templates/kernels/threshold.py.jinja: drop + 1: for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
+    'templates/kernels/attend.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': "what is "
+    "read beyond the features is not stored",
+    "templates/kernels/attend_bwd.py.jinja: 0.0 to 1.0: delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)": "a row that "
+    "is none has weights of 0, which any finite number may be multiplied by",
+    "templates/kernels/ranks.py.jinja: drop + 1: step = (top - bottom) // 256 + 1": _BRACKET,
+    "templates/kernels/ranks.py.jinja: < to <=: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
+    "templates/kernels/ranks.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
+    "templates/kernels/ranks.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
+    "templates/kernels/ranks.py.jinja: <= to <: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
+    "templates/kernels/ranks.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
+    "templates/kernels/ranks.py.jinja: max to min: best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)": _LOWER,
+    "templates/kernels/threshold.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
     "templates/kernels/settle.py.jinja: max to min: rank = tl.max(rank_of(score_outer({{ accs() }})).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)": "the rows are "
     "copies of one query's",
     "templates/kernels/survey.py.jinja: + to -: t = first_row + local": _GUESS,
@@ -172,9 +193,9 @@ MISSED: dict[str, str] = {
     f"{_POOLED}",
     "templates/kernels/pool.py.jinja: max to min: unknown |= tl.max((k != k).to(tl.int32), 0)": "it takes a NaN in a "
     f"key of the attention, which the default cases have in the indexer's alone{_POOLED}",
-    "templates/kernels/select.py.jinja: += to =: seen += tl.sum(tied)": "it takes ties in rows of more than two scans, 64 keys; "
+    "templates/kernels/ranks.py.jinja: += to =: seen += tl.sum(tied)": "it takes ties in rows of more than two scans, 64 keys; "
     "the long rows of tests/runtime/test_selection.py have some, and catch it",
-    "templates/kernels/select.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
+    "templates/kernels/threshold.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys; the long rows of "
     "tests/runtime/test_selection.py have one, and catch it",
     'templates/kernels/settle.py.jinja: == to !=: if (need < 0) | (need > inside) | (inside > MARKED) | (tl.abs(squares) == float("inf")) | (squares != squares):': "rows "
