@@ -121,7 +121,6 @@ EQUIVALENT: dict[str, str] = {
     'templates/kernels/attend_bwd.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
     'templates/kernels/attend_bwd_key.py.jinja: < to <=: do = tl.load(do_ptr + d_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
     "templates/kernels/ranks.py.jinja: drop a factor: low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)": _BRACKET,
-    "templates/kernels/threshold.py.jinja: drop + 1: for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
     'templates/kernels/attend.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': "what is "
     "read beyond the features is not stored",
     "templates/kernels/attend_bwd.py.jinja: 0.0 to 1.0: delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)": "a row that "
@@ -176,6 +175,12 @@ MISSED: dict[str, str] = {
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
     "templates/host/common.py.jinja: > to >=: steps = [step if size > 1 else x.shape[-1] for size, step in zip(x.shape[:-1], x.stride())]": "it "
     "takes a single sequence whose step over the batch is no multiple of 16 bytes; tests/runtime/test_descriptors.py has one, and catches it",
+    'templates/kernels/threshold.py.jinja: + to -: t = {{ "(first_row + row) * QUERIES" if runs else "first_row + row" }} [2]': "it takes runs "
+    "of queries with few blocks to choose from; tests/runtime/test_blocks.py has them, and catches it",
+    "templates/kernels/threshold.py.jinja: drop a mask: held = ((rank >= low) & (rank <= high)).to(tl.int32)": "it takes a "
+    "bracket with an upper edge, as rows of hundreds of keys have; the long rows of tests/runtime/test_selection.py have one, and catch it",
+    "templates/kernels/ranks.py.jinja: min to max: low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)": "it takes "
+    "rows of 256 ranks and more; the wide blocks of tests/runtime/test_blocks.py have so many, and catch it",
     "templates/host/select.py.jinja: max to min: total = torch.where(own.amax(2) > OWN_MOST, -1, own.sum(2)).to(torch.int32)": "it "
     "takes a given choice of more keys than a budget allows; tests/runtime/test_schedules.py gives one, and catches it",
     "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
