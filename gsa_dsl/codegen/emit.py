@@ -89,6 +89,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "quick": {hook.name: hook for hook in made if hook.name.startswith("quick_")},
         "coarse": plan.grain.block > 1,
         "pieces": in_pieces(plan),
+        "third_stage": plan.config.backward.stages > 2,
         "describes": describes(plan),
         "schedules": schedules(plan),
         "outer": kv_outer(plan),

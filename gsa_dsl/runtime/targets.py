@@ -139,7 +139,8 @@ def _compile(
             or param.name in ("width", "list_width", "sample_width")
         ):
             attributes[(position,)] = [["tt.divisibility", 16]]
-    options = (module.LAUNCH | module.LAUNCH_BLACKWELL if target == "sm_100" else module.LAUNCH)[name]
+    own = {"sm_100": module.LAUNCH_BLACKWELL, "gfx942": getattr(module, "LAUNCH_AMD", {})}
+    options = (module.LAUNCH | own.get(target, {}))[name]
     compiled = triton_compile(
         ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
         target=TARGETS[target],

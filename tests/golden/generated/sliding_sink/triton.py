@@ -37,6 +37,8 @@ LAUNCH = {
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
+# AMD's GPUs have less shared memory than a third stage takes.
+LAUNCH_AMD = {"attend_bwd_query_kernel": {"num_warps": 4, "num_stages": 2}}
 
 HEADS = tl.constexpr(4)
 KV_HEADS = tl.constexpr(2)
@@ -377,6 +379,8 @@ class Lists(NamedTuple):
 def launch(kernel, x):
     """The launch options of a kernel on the device of ``x``."""
     blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    if x.is_cuda and torch.version.cuda is None:
+        return (LAUNCH | LAUNCH_AMD)[kernel]
     return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
@@ -468,7 +472,7 @@ class Attend(torch.autograd.Function):
         attend_bwd_query_kernel[(tiles, batch * KV_HEADS.value)](
             query, *keys_values, dout, row_lse, row_delta, dq,
             *steps, *strides(dq, 3), length, DESCRIBED=told,
-            **LAUNCH["attend_bwd_query_kernel"],
+            **launch("attend_bwd_query_kernel", query),
         )  # fmt: skip
         blocks = triton.cdiv(length, BACKWARD_KEYS.value)
         attend_bwd_key_kernel[(blocks, batch * KV_HEADS.value, 1)](
