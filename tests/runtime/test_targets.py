@@ -203,3 +203,14 @@ def test_blackwell_is_launched_with_options_of_its_own(
     assert module.LAUNCH["attend_bwd_key_kernel"] != module.LAUNCH_BLACKWELL["attend_bwd_key_kernel"]
     for kernel in ("attend_fwd_kernel", "attend_bwd_key_kernel"):
         assert module.launch(kernel, on_gpu) == options[kernel]
+
+
+def test_amd_is_launched_without_a_third_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "dense.py"
+    write_atomically(path, generate(example("dense"), PARAMS["dense"], (8, 2, 64), None, "triton"))
+    module: Any = load_module(path)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    on_gpu, on_cpu = SimpleNamespace(is_cuda=True, device="cuda"), SimpleNamespace(is_cuda=False, device="cpu")
+    assert module.launch("attend_bwd_query_kernel", on_gpu)["num_stages"] == 2
+    assert module.launch("attend_bwd_query_kernel", on_cpu)["num_stages"] == 3
+    assert module.launch("attend_fwd_kernel", on_gpu) == module.LAUNCH["attend_fwd_kernel"]
