@@ -139,8 +139,8 @@ def _compile(
             or param.name in ("width", "list_width", "sample_width")
         ):
             attributes[(position,)] = [["tt.divisibility", 16]]
-    own = {"sm_100": module.LAUNCH_BLACKWELL, "gfx942": getattr(module, "LAUNCH_AMD", {})}
-    options = (module.LAUNCH | own.get(target, {}))[name]
+    own = {"sm_100": "LAUNCH_BLACKWELL", "gfx942": "LAUNCH_AMD"}.get(target, "")
+    options = (module.LAUNCH | getattr(module, own, {}))[name]
     compiled = triton_compile(
         ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
         target=TARGETS[target],
