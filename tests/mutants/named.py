@@ -130,7 +130,7 @@ FAULTS = (
     Fault("the lse forgets the maximum", _EAGER, "lse = (torch.where(best.isfinite(), best, 0.0) + norm.log())", "lse = norm.log()"),
     Fault("a query sees all of a block it chose", _WALK, '        sees = sees & ({{ visible("s[None, :]", "t[:, None]") }})\n{%- endif %}', "{%- endif %}"),
     Fault("a block of the list begins where the last one did", _WALK, "s = tl.load(pos_ptr + o // UNIT) * UNIT + o % UNIT", "s = tl.load(pos_ptr + o // UNIT) * UNIT"),
-    Fault("the walk through a wide block stays at its beginning", _WALK, " + step * BLOCK % UNIT + tl.arange(0, BLOCK)", " + tl.arange(0, BLOCK)"),
+    Fault("the walk through a wide block stays at its beginning", _WALK, " * UNIT + step * BLOCK % UNIT", " * UNIT"),
     Fault("lists are as long as they have blocks", _COMMON, '{{ " * UNIT" if coarse }}', ""),
     Fault("every kv head reads the first one's list", _COMMON, '"tl.program_id(1).to(tl.int64)" if grain.per_kv_head', '"batch" if grain.per_kv_head'),
     Fault("a block's score is made of keys that nobody sees", _BLOCKS, '({{ visible("s[None, :]", "t[:, None]") }}) & (tl.abs', "(s[None, :] < length) & (tl.abs"),
