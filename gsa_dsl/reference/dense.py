@@ -7,8 +7,9 @@ that bounds the memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from gsa_dsl.reference.statistics import ema_means
 from gsa_dsl.reference.units import at_tokens, seen_units
 from gsa_dsl.reference.visible import forced_units, reach, visible_keys
 from gsa_dsl.sema.typed import CheckedSpec, GateSpec
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,21 +201,18 @@ def _attend(
         p = log_p.exp()
         return p @ v, lse, p.detach().reshape(-1, sharing, *p.shape[2:]).mean(1)
 
-    results = [
-        checkpoint(
-            attend,
-            block,
-            q[:, :, block],
-            k,
-            v,
-            *learned.values(),
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-        for block in row_blocks(q.shape[0] * q.shape[1], q.shape[2], rows)
-    ]
+    blocks = [*row_blocks(q.shape[0] * q.shape[1], q.shape[2], rows)]
+    results = _recomputing(attend, [(block, q[:, :, block], k, v, *learned.values()) for block in blocks])
     output, lse, attention = zip(*results, strict=True)
     return torch.cat(output, 2), torch.cat(lse, 2), torch.cat(attention, 1)
+
+
+def _recomputing(body: Callable[..., Result], calls: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """``body`` of each of ``calls``; where there are several, a backward pass computes what is in between again."""
+    if len(calls) == 1:
+        # Not for its own sake: the first call of checkpoint imports torch's compiler, which takes seconds.
+        return [body(*calls[0])]
+    return [checkpoint(body, *call, use_reentrant=False, preserve_rng_state=False) for call in calls]
 
 
 def _within(block: slice, rows: slice) -> slice:
@@ -241,7 +241,7 @@ def _indexer_loss(
     assert spec.train is not None
     temperature = spec.train.temperature
 
-    def divergence(p: Tensor, block: slice, *tensors: Tensor) -> Tensor:
+    def divergence(block: slice, p: Tensor, *tensors: Tensor) -> Tensor:
         mask = _attended(spec, selected, tokens, _within(block, rows))
         scores = score_rows(spec, dict(zip(parts, tensors, strict=True)), block, tokens.shape[-1])
         scores = torch.where(scores.isfinite(), scores, 0.0)
@@ -252,17 +252,10 @@ def _indexer_loss(
         return total if spec.sink is None else total - torch.special.xlogy(p.sum(-1), p.sum(-1)).sum()
 
     choices, length = selected.shape[0], parts["q"].shape[2]
-    results = [
-        checkpoint(
-            divergence,
-            attention[:, _within(block, rows)],
-            block,
-            *parts.values(),
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-        for block in row_blocks(choices * parts["q"].shape[1], length, rows)
-    ]
+    blocks = [*row_blocks(choices * parts["q"].shape[1], length, rows)]
+    results = _recomputing(
+        divergence, [(block, attention[:, _within(block, rows)], *parts.values()) for block in blocks]
+    )
     return torch.stack(results).sum() / (choices * length)
 
 

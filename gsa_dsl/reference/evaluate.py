@@ -151,15 +151,14 @@ def evaluate(expr: typed.TypedExpr, scope: Scope) -> Tensor:
 def _apply(op: str, args: list[Tensor], dtype: torch.dtype) -> Tensor:
     if op in _COMPARISONS:
         return _COMPARISONS[op](*args)
-    shape = torch.broadcast_shapes(*(arg.shape for arg in args))  # type: ignore[no-untyped-call]
-    same_shape = (arg.broadcast_to(shape) for arg in args)
+    same_shape = torch.broadcast_tensors(*args)  # type: ignore[no-untyped-call]
     result: Tensor = _Elementwise.apply(_FUNCTIONS[op], *same_shape)  # type: ignore[no-untyped-call]
-    return result.to(dtype) if shape else result  # constants stay float64, as Python's numbers would
+    return result.to(dtype) if result.ndim else result  # constants stay float64, as Python's numbers would
 
 
 def _reduce(op: str, body: Tensor, heads: int) -> Tensor:
     """``body`` reduced over axis 1, which is kept with size 1; a body free of j is repeated for each head first."""
-    body = body.broadcast_to(torch.broadcast_shapes(body.shape, (1, heads, 1, 1)))  # type: ignore[no-untyped-call]
+    body, _ = torch.broadcast_tensors(body, body.new_empty((1, heads, 1, 1)))  # type: ignore[no-untyped-call]
     if op == "sum":
         return body.sum(1, keepdim=True)
     if op == "mean":

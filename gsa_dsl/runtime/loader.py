@@ -94,6 +94,7 @@ def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
     sys.modules[name] = module
     if not interpret:
         spec.loader.exec_module(module)
+        _fix_keys(module)
         return module
     from gsa_dsl.runtime.interpreter import interpreted_decorators, make_interpreted
 
@@ -101,3 +102,14 @@ def load_module(path: Path, *, interpret: bool = False) -> ModuleType:
         spec.loader.exec_module(module)
     make_interpreted(module)
     return module
+
+
+def _fix_keys(module: ModuleType) -> None:
+    """Have Triton compute the keys of compiled kernels in the order of definition, whatever is launched first.
+
+    The key of a kernel depends on whether those of the functions it calls were computed before (Triton 3.6 merges their
+    globals only then): processes that launch in different orders would each compile the same kernel.
+    """
+    for kernel in vars(module).values():
+        if hasattr(kernel, "cache_key"):
+            kernel.cache_key  # noqa: B018  (computed once, and kept)

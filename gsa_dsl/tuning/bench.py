@@ -25,7 +25,11 @@ NOTHING_SAID = ("no time", "not started")
 PATIENCE = 60.0
 """Seconds after which a child that checks and says nothing is taken to hang: much is compiled on a busy machine."""
 PARTS = 2
-"""How many children share the kernels of a configuration; more where children would else have nothing to compile."""
+"""How many children share the kernels of a configuration."""
+EACH = 2
+"""Requests for each child where a wave is small: a kernel takes from a tenth of a second to some, whoever is done
+takes the next.
+"""
 CHECKERS = 3
 """Children that check and prove, at most: what they run is short, and each holds the default's results on the GPU."""
 RUNNING = 300.0
@@ -78,7 +82,7 @@ class ChildBench:
     def _compile(self, configs: Sequence[KernelConfig], until: float) -> None:
         """The kernels of each by several children; what is learned of failures, :meth:`compile` tells."""
         crew = len(self._compilers)
-        parts = max(min(PARTS, crew), crew // max(len(configs), 1))
+        parts = max(min(PARTS, crew), EACH * crew // max(len(configs), 1))
         pairs = [(config, part) for config in configs for part in range(parts)]
         requests = [
             {"do": "compile", "config": config_to_json(config), "part": part, "parts": parts} for config, part in pairs

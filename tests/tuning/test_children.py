@@ -167,7 +167,7 @@ def test_one_configuration_is_compiled_by_all_and_many_by_few_each() -> None:
 
     bench._compilers.ask_all = ask_all  # type: ignore[method-assign, assignment]
     bench.prepare(GOOD, soon())
-    assert asked == [(4, part, 6) for part in range(6)]
+    assert asked == [(4, part, 12) for part in range(12)]
     asked.clear()
     assert bench.compile([GOOD], soon()) == [None]
     assert not asked  # it is compiled already
