@@ -115,7 +115,7 @@ class _One:
         line: dict[str, Any] = {"case": asdict(case), "machine": asdict(self.here)}
         with tempfile.TemporaryDirectory(prefix="gsa_dsl_tune_") as folder:
             begun = time.monotonic()
-            bench = ChildBench(job_of(self.subject, case.overlap, folder), request.checkers, request.runner)
+            bench = ChildBench(job_of(self.subject, case.overlap, folder, self.here), request.checkers, request.runner)
             memory = RememberingBench(bench, Journal(Path(folder) / "journal.jsonl"))
             try:
                 line |= self._searched(memory, begun) if request.kind == "search" else self._swept(memory)

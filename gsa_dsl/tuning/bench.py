@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.tuning.children import GPU_BENCH, Child, Crew
+from gsa_dsl.tuning.children import COMPILER, GPU_BENCH, Child, Crew
 from gsa_dsl.tuning.job import Failure, Job, Outcome, Timing, outcome_from_json, outcome_to_json
 from gsa_dsl.tuning.space import config_from_json, config_to_json
 
@@ -47,7 +47,8 @@ class ChildBench:
 
     def __init__(self, job: Job, children: int, runner: str = GPU_BENCH, patience: float = PATIENCE) -> None:
         compilers, checkers = parted(children)
-        self._compilers = Crew([Child(job, runner) for _ in range(compilers)])
+        compiler = COMPILER if runner == GPU_BENCH and job.capability else runner
+        self._compilers = Crew([Child(job, compiler) for _ in range(compilers)])
         # A launch that fails is then the launch that says so.
         blocking = {"CUDA_LAUNCH_BLOCKING": "1"}
         self._checkers = Crew([Child(job, runner, blocking) for _ in range(checkers)])

@@ -18,7 +18,7 @@ from typing import Any
 
 from gsa_dsl.tuning.job import Failure, Job
 
-GPU_BENCH = "gsa_dsl.tuning.measure:Bench"
+GPU_BENCH, COMPILER = "gsa_dsl.tuning.measure:Bench", "gsa_dsl.tuning.compiling:Compiler"
 STARTING = 120.0
 """Seconds for a child to import torch and to have the GPU ready; a busy machine takes its time."""
 

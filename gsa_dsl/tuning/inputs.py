@@ -32,14 +32,15 @@ def workload(
     device: torch.device | str = "cuda",
     seed: int = 0,
 ) -> Inputs:
-    """Everything a call of ``compiled`` takes, batch 1, normally distributed, drawn on ``device``.
+    """Everything a call of ``compiled`` takes, batch 1, normally distributed, drawn on ``device`` (not if 'meta').
 
     What decides the choice drifts along the sequence with a memory of ``memory`` tokens (:func:`drifting`); the
     indexer's biases are 0. Whatever else a call takes looks as in :func:`gsa_dsl.testing.inputs.make_inputs`.
     """
     sizes = {name: compiled.meta[name] for name in ("heads", "kv_heads", "head_dim", "value_dim")}
     short = make_inputs(compiled.spec, batch=1, length=_PROBE, dtype=dtype, **sizes)
-    generator = torch.Generator(device).manual_seed(seed)
+    stored = torch.device(device).type != "meta"
+    generator = torch.Generator(device).manual_seed(seed) if stored else None
 
     def draw(name: str, like: Tensor) -> Tensor:
         along = not name.startswith("extras.")  # learned tensors have no axis of positions

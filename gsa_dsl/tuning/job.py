@@ -16,7 +16,8 @@ class Job:
 
     ``folder`` is where candidates' modules are written; ``check_length`` the length at which a candidate is compared
     with the default, ``long_length`` another for the output alone, if not 0, where other kernels choose from the rows;
-    ``backend`` 'triton', or 'interpret' to try the tuner itself without a GPU.
+    ``backend`` 'triton', or 'interpret' to try the tuner itself without a GPU. ``capability`` is that of the GPU, as
+    '9.0', and ``shared`` how many bytes of shared memory a block may use there; '' where what compiles must ask it.
     """
 
     spec: str
@@ -31,6 +32,8 @@ class Job:
     check_length: int = 4096
     long_length: int = 0
     backend: str = "triton"
+    capability: str = ""
+    shared: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -31,7 +31,7 @@ from gsa_dsl.testing.inputs import Inputs
 from gsa_dsl.testing.verify import verify
 from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
 from gsa_dsl.tuning.job import PHASES, Job, Timing, WrongResult
-from gsa_dsl.tuning.launches import launches_watched, only_compiled
+from gsa_dsl.tuning.launches import launches_watched, longest_first, only_compiled
 from gsa_dsl.tuning.space import config_to_json
 from gsa_dsl.tuning.tolerance import mistake
 
@@ -41,6 +41,10 @@ MEMORY = 32.0
 """Tokens of the drift in the inputs of a check: some tiles of queries choose alike, and some do not."""
 FLUSHED = 256 << 20
 """Bytes written before each measurement: more than any GPU's L2 cache keeps."""
+FLUSH = 0.05e-3
+"""Seconds that takes at least, on the fastest GPU: as often as the host needs to launch all of what is measured."""
+AHEAD = 20e-3
+"""How far the host gets ahead of the GPU at most, in seconds; what is launched later takes longer than launching it."""
 
 
 class Runner(Protocol):
@@ -109,10 +113,9 @@ class Bench:
         """
         compiled = self._compiled(config)
         if self.cuda:
-            with only_compiled(compiled.kernels, list(compiled.kernels.LAUNCH)[part::parts]):
+            with only_compiled(compiled.kernels, longest_first(compiled.kernels)[part::parts]):
                 # Without a drift: nothing is computed, and a process that compiles needs no Fourier transform loaded.
                 self._results(compiled, memory=0.0)
-            torch.cuda.empty_cache()
 
     def check(self, config: KernelConfig) -> None:
         """Where the default does not run there is nothing to be held against but the reference."""
@@ -150,10 +153,14 @@ class Bench:
         inputs = self._workload(length)
         made = [self._compiled(config) for config in configs]
         samples: list[dict[tuple[str, str], list[float]]] = [defaultdict(list) for _ in made]
+        launching = dict.fromkeys(PHASES, 0.0)
         for repeat in range(repeats + 1):
             for compiled, taken in zip(made, samples, strict=True):
-                for phase, run in (("forward", self._forward), ("training", self._training)):
-                    times = self._timed(partial(run, compiled, inputs), compiled.kernels, kernels)
+                for phase, run in zip(PHASES, (self._forward, self._training), strict=True):
+                    ahead = launching[phase]
+                    times, launching[phase] = self._timed(
+                        partial(run, compiled, inputs), compiled.kernels, kernels, ahead
+                    )
                     if repeat == 0:
                         continue  # the first run loads code and fills caches
                     for name, milliseconds in times.items():
@@ -197,15 +204,18 @@ class Bench:
         """The overlap that the inputs at this length really have."""
         return overlap_of(self.default, self._workload(length))
 
+    def _call(self, compiled: CompiledAttention, x: Inputs, *, return_aux: bool = False) -> Any:
+        return compiled(x.query, x.key, x.value, **x.keywords(), return_aux=return_aux)
+
     def _forward(self, compiled: CompiledAttention, x: Inputs) -> Tensor:
         with torch.no_grad():
-            output: Tensor = compiled(x.query, x.key, x.value, **x.keywords())
+            output: Tensor = self._call(compiled, x)
         return output
 
     def _training(self, compiled: CompiledAttention, x: Inputs) -> tuple[Tensor, Tensor]:
         """One step: output and log-sum-exp; gradients are left on the inputs."""
         x.zero_grad()
-        output, aux = compiled(x.query, x.key, x.value, **x.keywords(), return_aux=True)
+        output, aux = self._call(compiled, x, return_aux=True)
         reached = [output] if aux.indexer_loss is None else [output, aux.indexer_loss]
         torch.autograd.backward(reached, [self._cotangent(output), *(torch.ones_like(y) for y in reached[1:])])
         return output, aux.lse
@@ -243,22 +253,30 @@ class Bench:
             self._checked[length, memory] = workload(self.default, length, memory, **options)
         return self._checked[length, memory]
 
-    def _timed(self, run: Callable[[], object], module: ModuleType, kernels: bool) -> dict[str, float]:
-        """Milliseconds of one run from a cold cache: ``total`` and, if asked for, each kernel's over its launches."""
+    def _timed(
+        self, run: Callable[[], object], module: ModuleType, kernels: bool, ahead: float
+    ) -> tuple[dict[str, float], float]:
+        """Milliseconds of one run from a cold cache: ``total`` and, if asked for, each kernel's over its launches.
+
+        Also how many seconds the host took to launch it, so much as ``ahead`` should be: a GPU that waits for launches
+        would be timed waiting, which in a model it does not.
+        """
         if self._flush is None:
             self._flush = torch.empty(FLUSHED if self.cuda else 1, dtype=torch.int8, device=self.device)
         marks: list[tuple[str, Any, Any]] = []
         with launches_watched(module, (lambda name, a, b: marks.append((name, a, b))) if kernels else None, self._mark):
-            self._flush.zero_()
-            start = self._mark()
+            for _ in range(1 + int(min(ahead, AHEAD) / FLUSH) if self.cuda else 1):
+                self._flush.zero_()
+            start, begun = self._mark(), time.perf_counter()
             run()
+            launching = time.perf_counter() - begun
             marks.append(("total", start, self._mark()))
         if self.cuda:
             torch.cuda.synchronize()
         times: dict[str, float] = defaultdict(float)
         for name, first, last in marks:
             times[name] += first.elapsed_time(last) if self.cuda else (last - first) * 1e3
-        return times
+        return times, launching
 
     def _mark(self) -> Any:
         """Now, on the time line of the device."""

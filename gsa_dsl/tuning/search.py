@@ -24,7 +24,7 @@ from gsa_dsl.tuning.prune import Survivors
 from gsa_dsl.tuning.slates import Slate, Slates
 from gsa_dsl.tuning.space import Axis, Choice, Space, value_of, with_choice
 
-TRYING, HALVING = 0.65, 0.85
+TRYING, HALVING = 0.75, 0.85
 """Shares of the budget after which no new choices are tried, and after which the last comparison begins."""
 WAVE = 0.1
 """Share of the budget that compiling a wave may take where the wave before it is done sooner: later ones know more."""

@@ -156,7 +156,7 @@ def tune(
     run = _Run(subject, space_of(plan), machine, store, wanted, budget, checkers or default_checkers(), progress)
     rows: list[Tuned] = []
     with tempfile.TemporaryDirectory(prefix="gsa_dsl_tune_") as folder:
-        bench = ChildBench(job_of(subject, wanted, folder), run.checkers, runner)
+        bench = ChildBench(job_of(subject, wanted, folder, machine), run.checkers, runner)
         try:
             for length in lengths:
                 rows.append(run.one(length, bench, begun, again=again))
@@ -276,9 +276,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def job_of(subject: Subject, overlap: float | None, folder: str) -> Job:
-    """What the child processes are told."""
+def job_of(subject: Subject, overlap: float | None, folder: str, machine: Machine | None = None) -> Job:
+    """What the child processes are told; those that compile open the GPU themselves where no ``machine`` says of it."""
+    import torch
+
     interpreted, long_from = subject.backend == "interpret", surveyed_from(space_of(subject.plan()))
+    unopened = machine is not None and not interpreted and torch.version.cuda is not None
     return Job(
         spec=subject.spec,
         name=subject.name,
@@ -290,5 +293,7 @@ def job_of(subject: Subject, overlap: float | None, folder: str) -> Job:
         overlap=overlap,
         folder=folder,
         backend=subject.backend,
+        capability=machine.capability if machine is not None and unopened else "",
+        shared=limits_of(machine).shared if machine is not None and unopened else 0,
         **({"check_length": 24} if interpreted else {"long_length": long_from + 1024 if long_from else 0}),
     )

@@ -66,14 +66,19 @@ def test_medians_of_turns_without_the_first(tmp_path: Path, monkeypatch: pytest.
     base = made._plan.config
     order: list[KernelConfig] = []
 
-    def timed(run: partial[object], module: object, kernels: bool) -> dict[str, float]:
+    ahead: list[float] = []
+
+    def timed(run: partial[object], module: object, kernels: bool, lead: float) -> tuple[dict[str, float], float]:
         order.append(run.args[0].config)
-        return {"total": 1000.0 if len(order) <= 4 else float(len(order))}
+        ahead.append(lead)
+        return {"total": 1000.0 if len(order) <= 4 else float(len(order))}, len(order) / 100
 
     monkeypatch.setattr(made, "_timed", timed)
     other = replace(base, tile=8)
     first, second = made.time([base, other], 24, 3, 60.0, False)
     assert order == [base, base, other, other] * 4
+    # The host is to be ahead by what launching the same phase took before.
+    assert ahead == [0.0, 0.0, *(turn / 100 for turn in range(1, 15))]
     assert first.totals == {"forward": 9.0, "training": 10.0}
     assert second.totals == {"forward": 11.0, "training": 12.0}
     order.clear()

@@ -804,7 +804,9 @@ class Lists(NamedTuple):
 
 def launch(kernel, x):
     """The launch options of a kernel on the device of ``x``."""
-    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
+    if x.device.type == "cpu":
+        return LAUNCH[kernel]
+    blackwell = torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
     return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 

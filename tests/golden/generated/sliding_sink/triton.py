@@ -378,9 +378,11 @@ class Lists(NamedTuple):
 
 def launch(kernel, x):
     """The launch options of a kernel on the device of ``x``."""
-    blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
-    if x.is_cuda and torch.version.cuda is None:
+    if x.device.type == "cpu":
+        return LAUNCH[kernel]
+    if torch.version.cuda is None:
         return (LAUNCH | LAUNCH_AMD)[kernel]
+    blackwell = torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10
     return (LAUNCH | LAUNCH_BLACKWELL if blackwell else LAUNCH)[kernel]
 
 
@@ -397,7 +399,8 @@ def rows(x):
 def described(key, value, block):
     """Key and value for kernels that load ``block`` positions at once, and whether as descriptors."""
     # Hardware before Hopper has no use for them.
-    told = not key.is_cuda or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)
+    on_gpu = key.device.type != "cpu"
+    told = not on_gpu or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)
     if told and describable(key) and describable(value):
         return (descriptor(key, block, DIM_PAD), descriptor(value, block, DIM_PAD)), True
     return (key, value), False
