@@ -277,7 +277,10 @@ class _Search:
             configs.pop()
         if configs and len(self.lengths) > 1:
             self.bench.inputs_ahead(length)
-            why = self._check(self._compile(configs, until), until)
+            why = self._compile(configs, until)
+            # What is likely to be compared last is compiled while nothing else is.
+            self.bench.compile_ahead(self._others(configs[0]))
+            why = self._check(why, until)
         for config in configs if len(self.lengths) > 1 else ():
             if self.clock() + self._cost(length, 1, 1) >= until:
                 break

@@ -2,7 +2,8 @@
 
 A group gains credit by the share of its time in that of the most expensive group with something left to try, and takes
 part once it has credit for a whole choice: a kernel of 2 % of the time is not compiled anew for every configuration.
-Before any time is known every group takes part. Cheap ones have their turn when the expensive ones have nothing left.
+Before any time is known those take part that are seldom cheap. Cheap ones have their turn when the expensive ones have
+nothing left.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from gsa_dsl.tuning.knowledge import Knowledge, slots_of
 from gsa_dsl.tuning.prune import Slot, Survivors
 from gsa_dsl.tuning.space import Choice, Group, Space, choice_of, with_choice
 
+MINOR = ("threshold", "list", "guess", "keep", "settle")
+"""Groups of which each is mostly a few percent of the time, and whose kernels take as long to compile as others."""
 TURN = 1.05
 """Each turn of shared values counts as if all kernels together took so many times as long: others come in between."""
 
@@ -124,10 +127,13 @@ class Slates:
 
     def _due(self, combination: Choice, most: float) -> list[Slot]:
         """The slots whose turn it is, where the most expensive one of all with something left takes ``most``."""
+        left = self._untried(combination)
+        if not self.known.times and not self._everyone:
+            return [slot for slot in left if slot[0] not in MINOR] or left
         # Where nothing is known to run, kernels are new whatever is chosen.
         return [
             slot
-            for slot in self._untried(combination)
+            for slot in left
             if self._everyone
             or not self.known.best(slot)
             or self._credit[slot[0]] + self.known.expect(slot) / most >= 1.0

@@ -37,6 +37,16 @@ def test_before_a_time_is_known_every_group_takes_part() -> None:
     assert [slot[0] for slot, _ in first.new] == ["attend", "backward", "score"]
 
 
+def test_before_a_time_is_known_those_that_are_mostly_cheap_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their kernels take as long to compile as others do."""
+    monkeypatch.setattr("gsa_dsl.tuning.slates.MINOR", ("score",))
+    assert taken(Slates(SPACE, Survivors(everything(SPACE), ()), [OWN], Knowledge()), 1) == [["attend", "backward"]]
+    # Once times are known these decide, and in a sweep everything takes part.
+    assert taken(slates(attend=4.0, backward=0.01, score=4.0), 1) == [["attend", "score"]]
+    sweep = Slates(SPACE, Survivors(everything(SPACE), ()), [OWN], Knowledge(), everyone=True)
+    assert taken(sweep, 1) == [["attend", "backward", "score"]]
+
+
 def test_a_group_takes_part_in_proportion_to_its_time() -> None:
     found = taken(slates(attend=4.0, backward=0.01, score=2.0), 4)
     assert found == [["attend"], ["attend", "score"], ["attend"], ["attend", "score"]]
