@@ -121,7 +121,7 @@ class CompiledAttention:
                 log.info("gsa_dsl: %s at %d tokens: %s", self.meta["name"], length, chosen.origin)
                 made = self.with_config(chosen.config, f"tuned on {chosen.entry.key.gpu}")
             else:
-                made = self.with_config(self._default_config(dtype))
+                made = self.with_config(self.planned_config(dtype))
             self._suited[asked] = made
         return self._suited[asked]
 
@@ -138,9 +138,9 @@ class CompiledAttention:
     def config(self) -> KernelConfig:
         """The tile sizes of this module; calls that the tuner knows better ones for use another (:meth:`tuned`)."""
         given: KernelConfig | None = self.recipe["config"]
-        return self._default_config() if given is None else given
+        return self.planned_config() if given is None else given
 
-    def _default_config(self, dtype: torch.dtype = torch.bfloat16) -> KernelConfig:
+    def planned_config(self, dtype: torch.dtype = torch.bfloat16) -> KernelConfig:
         """The planner's; four-byte operands get smaller tiles."""
         from gsa_dsl.ir.plan import Grain, HeadShape
         from gsa_dsl.passes.schedule import default_config

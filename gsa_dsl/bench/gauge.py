@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 
 from gsa_dsl.bench.records import Timed
+from gsa_dsl.testing.before import FLUSHED, MOST, ColdAndBusy
 
 Run = Callable[[], object]
 
@@ -29,23 +31,31 @@ class Gauge(Protocol):
 
 
 class CudaGauge:
-    """Times by CUDA events, memory by torch's allocator, kernels by torch's profiler."""
+    """Times by CUDA events, from a cold cache and with the host ahead; memory by torch's allocator; kernels by torch's
+    profiler.
+    """
 
     def time(self, run: Run, repeats: int) -> Timed:
         torch.cuda.synchronize()
         run()  # compiles, loads code, fills caches
+        before = ColdAndBusy()
         torch.cuda.synchronize()
-        held = torch.cuda.memory_allocated()
+        held = torch.cuda.memory_allocated() - FLUSHED
         torch.cuda.reset_peak_memory_stats()
         times: list[float] = []
+        launching: list[float] = []
         while len(times) < FEWEST or (len(times) < repeats and sum(times) < ENOUGH_MS):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            before(launching[-1] if launching else MOST)
             start.record()
+            begun = time.perf_counter()
             run()
+            launching.append(time.perf_counter() - begun)
             end.record()
             torch.cuda.synchronize()
             times.append(start.elapsed_time(end))
-        return Timed(statistics.median(times), torch.cuda.max_memory_allocated(), held, len(times))
+        peak = torch.cuda.max_memory_allocated() - FLUSHED
+        return Timed(statistics.median(times), peak, held, len(times), 1e3 * statistics.median(launching))
 
     def kernels(self, run: Run) -> dict[str, float]:
         from torch._C._autograd import DeviceType

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gsa_dsl.bench.fit import fits
 from gsa_dsl.bench.plots import groups
-from gsa_dsl.bench.records import PHASES, Record, Rival, Setting
+from gsa_dsl.bench.records import PHASES, Record, Rival, Setting, Timed
 from gsa_dsl.bench.stages import stages
 from gsa_dsl.bench.table import OURS, distinct, fit_line, gib, ms, overlap_said, share, title, titled
 
@@ -30,6 +30,23 @@ What is measured and counted:
 * Stages are sums of kernels' own times by the profiler, one run; "other" is PyTorch's kernels.
 * Peak memory is the allocator's over the call, operands included.
 """
+_BUSY = """\
+* Until the host has launched a call the GPU writes over its cache, as in a model it would have other work: its own time
+  counts, not the host's. Launching took {most:.1f} ms at most; it is the `host_ms` of the JSON lines.
+"""
+
+
+def _host(records: Sequence[Record]) -> str:
+    """What the times say of the host; nothing where it was not watched."""
+    timed = [one for record in records for times in _all_times(record) for one in times.values()]
+    known = [one.host_ms for one in timed if one.host_ms is not None]
+    if not known or len(known) < len(timed):
+        return ""
+    return _BUSY.format(most=max(known))
+
+
+def _all_times(record: Record) -> list[Mapping[str, Timed]]:
+    return [record.times, *(rival.times for rival in record.rivals)]
 
 
 def page(records: Sequence[Record], heading: str, made_by: str, plots: str) -> str:
@@ -37,7 +54,7 @@ def page(records: Sequence[Record], heading: str, made_by: str, plots: str) -> s
     parts = [f"# {heading}\n", _settings([record.setting for record in records])]
     commands = distinct([record.command for record in records if record.command])
     parts.append("```text\n" + "\n".join(distinct([*commands, made_by]) if made_by else commands) + "\n```\n")
-    parts.append(_COUNTED)
+    parts.append(_COUNTED + _host(records))
     for name, group in groups(records):
         parts.append(f"## {titled(group[0].case)}\n")
         parts += [f"![Time over length]({plots}/{name}_scaling.svg)\n", f"![Roofline]({plots}/{name}_roofline.svg)\n"]

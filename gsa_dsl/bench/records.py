@@ -24,12 +24,17 @@ class NotRecords(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A phase, measured: the median time of ``runs`` runs, the peak of allocated memory, and what was held before."""
+    """A phase, measured: the median time of ``runs`` runs, the peak of allocated memory, and what was held before.
+
+    ``host_ms`` is how long the host took to launch a run, while the GPU was busy with something else. Lines without it
+    are of an idle GPU, whose times hold what of that the GPU waited for.
+    """
 
     ms: float
     peak: int
     held: int
     runs: int
+    host_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from triton.runtime.errors import OutOfResources
 from gsa_dsl.compiler import CompiledAttention, compile, plan_of
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.options import KernelConfig
-from gsa_dsl.passes.schedule import default_config
 from gsa_dsl.runtime import loader
+from gsa_dsl.testing.before import ColdAndBusy
 from gsa_dsl.testing.inputs import Inputs
 from gsa_dsl.testing.verify import verify
 from gsa_dsl.tuning.inputs import calibrate, overlap_of, workload
@@ -39,12 +39,6 @@ SHORT = 160
 """Where a configuration meets the dense float64 reference: several tiles of queries, several blocks of keys."""
 MEMORY = 32.0
 """Tokens of the drift in the inputs of a check: some tiles of queries choose alike, and some do not."""
-FLUSHED = 256 << 20
-"""Bytes written before each measurement: more than any GPU's L2 cache keeps."""
-FLUSH = 0.05e-3
-"""Seconds that takes at least, on the fastest GPU: as often as the host needs to launch all of what is measured."""
-AHEAD = 20e-3
-"""How far the host gets ahead of the GPU at most, in seconds; what is launched later takes longer than launching it."""
 
 
 class Runner(Protocol):
@@ -95,15 +89,15 @@ class Bench:
         )
         shape = (job.heads, job.kv_heads, job.head_dim)
         self._plan = plan_of(Source(job.name, job.spec), job.params, shape)
-        if self.cuda and self.dtype is torch.float32:
-            config = default_config(self._plan.shape, self._plan.chosen, itemsize=4, bias=self._plan.has_bias)
-            self._plan, self.default = replace(self._plan, config=config), self.default.with_config(config)
+        if self.cuda:
+            self.default = self.default.with_config(self.default.planned_config(self.dtype))
+            self._plan = replace(self._plan, config=self.default.config)
         self._made: dict[KernelConfig, CompiledAttention] = {self._plan.config: self.default}
         self._inputs: dict[int, Inputs] = {}
         self._expected: dict[str, Tensor] | None = None
         self._checked: dict[tuple[int, float], Inputs] = {}
         self._sent: Tensor | None = None
-        self._flush: Tensor | None = None
+        self._before: ColdAndBusy | None = None
 
     def compile(self, config: KernelConfig, part: int, parts: int) -> None:
         """Without a launch, so that it may go on while another process takes times.
@@ -157,10 +151,8 @@ class Bench:
         for repeat in range(repeats + 1):
             for compiled, taken in zip(made, samples, strict=True):
                 for phase, run in zip(PHASES, (self._forward, self._training), strict=True):
-                    ahead = launching[phase]
-                    times, launching[phase] = self._timed(
-                        partial(run, compiled, inputs), compiled.kernels, kernels, ahead
-                    )
+                    call = partial(run, compiled, inputs)
+                    times, launching[phase] = self._timed(call, compiled.kernels, kernels, launching[phase])
                     if repeat == 0:
                         continue  # the first run loads code and fills caches
                     for name, milliseconds in times.items():
@@ -254,19 +246,18 @@ class Bench:
         return self._checked[length, memory]
 
     def _timed(
-        self, run: Callable[[], object], module: ModuleType, kernels: bool, ahead: float
+        self, run: Callable[[], object], module: ModuleType, kernels: bool, launching: float
     ) -> tuple[dict[str, float], float]:
         """Milliseconds of one run from a cold cache: ``total`` and, if asked for, each kernel's over its launches.
 
-        Also how many seconds the host took to launch it, so much as ``ahead`` should be: a GPU that waits for launches
-        would be timed waiting, which in a model it does not.
+        Also how many seconds the host took to launch it; ``launching`` is about how long that will be.
         """
-        if self._flush is None:
-            self._flush = torch.empty(FLUSHED if self.cuda else 1, dtype=torch.int8, device=self.device)
+        if self.cuda and self._before is None:
+            self._before = ColdAndBusy(self.device)
         marks: list[tuple[str, Any, Any]] = []
         with launches_watched(module, (lambda name, a, b: marks.append((name, a, b))) if kernels else None, self._mark):
-            for _ in range(1 + int(min(ahead, AHEAD) / FLUSH) if self.cuda else 1):
-                self._flush.zero_()
+            if self._before is not None:
+                self._before(launching)
             start, begun = self._mark(), time.perf_counter()
             run()
             launching = time.perf_counter() - begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from gsa_dsl.bench.fit import fits, line
 from gsa_dsl.bench.page import page, table
 from gsa_dsl.bench.plots import draw, groups
-from gsa_dsl.bench.records import Record
+from gsa_dsl.bench.records import Record, Timed
 from gsa_dsl.bench.table import HEADINGS, beside, floor_lines, stage_lines, title
 from tests.bench.fakes import SETTING, case, record, records
 
@@ -112,6 +113,18 @@ def test_the_page() -> None:
     assert "at 262,144 tokens: out of memory (times, training): tried to allocate 32 GiB" in text
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in text.splitlines() if row.startswith("| 8,192 | 0.93")}
     assert min(widths) > 5
+
+
+def test_the_page_says_how_long_launching_took_where_all_times_are_without_it() -> None:
+    def launched(times: Mapping[str, Timed]) -> dict[str, Timed]:
+        return {phase: replace(timed, host_ms=2.0 * timed.runs) for phase, timed in times.items()}
+
+    watched = [
+        replace(one, times=launched(one.times), rivals=tuple(replace(x, times=launched(x.times)) for x in one.rivals))
+        for one in records()
+    ]
+    assert "Launching took 40.0 ms at most" in page(watched, "Results", "", "plots")
+    assert "Launching took" not in page([*watched, record(8192, 0.5)], "Results", "", "plots")
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from gsa_dsl.bench.gauge import CudaGauge
 from gsa_dsl.bench.records import Record, read
 from gsa_dsl.bench.stages import stages
 from gsa_dsl.cli import main
@@ -23,6 +25,20 @@ def bench(tmp_path: Path, name: str, *argv: str) -> list[Record]:
     assert main(["bench", str(EXAMPLES / f"{name}.gsa"), *SHAPE, "--out", str(out), *argv]) == 0
     torch.cuda.empty_cache()
     return read([out])
+
+
+def test_a_time_is_the_gpus_and_not_the_hosts() -> None:
+    x = torch.zeros(1 << 20, device="cuda")
+
+    def late() -> None:
+        time.sleep(0.005)  # a slow host
+        x.add_(1)
+
+    timed = CudaGauge().time(late, 5)
+    assert timed.ms < 1.0
+    assert timed.host_ms is not None
+    assert 5.0 <= timed.host_ms < 20.0
+    assert timed.peak - timed.held < 1 << 20  # what overwrites the cache does not count
 
 
 @pytest.mark.slow
