@@ -20,6 +20,7 @@ from typing import Protocol
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.job import PHASES, Failure, Outcome, Timing
 from gsa_dsl.tuning.knowledge import Knowledge
+from gsa_dsl.tuning.pace import CompilePace
 from gsa_dsl.tuning.prune import Survivors
 from gsa_dsl.tuning.slates import Slate, Slates
 from gsa_dsl.tuning.space import Axis, Choice, Space, value_of, with_choice
@@ -178,7 +179,7 @@ class _Search:
         self.compared: dict[KernelConfig, Timing] = {}
         self.compared_at = self.lengths[-1]
         self.compiling: tuple[float, float] | None = None  # since when, and what share of a configuration's kernels
-        self.compile_seconds: float | None = None  # of all kernels of a configuration, by all that compile
+        self.pace = CompilePace()
         self.check_seconds, self.least_check = 0.0, math.inf  # as many as are checked side by side
         self.prove_seconds = 0.0
         self.load_seconds = 0.0  # what timing a configuration takes beside its runs
@@ -202,7 +203,7 @@ class _Search:
         start = self.clock()
         self.bench.prepare(self.space.base, self._end_of_trying())
         if (took := self.clock() - start) > WAITED:
-            self.compile_seconds = took
+            self.pace.learn(1.0, took, waited=True)
         self.bench.inputs_ahead(length)
         again: deque[Slate] = deque()
         batch = [self.slates.base()]
@@ -252,12 +253,13 @@ class _Search:
             return False
         meanwhile = busy * each + self._rounds(busy) * self.check_seconds
         share = sum(slate.share for slate in batch) + (batch[-1].share if batch else 0.0)
-        compiling = share * (self.compile_seconds or 0.0)
+        compiling = self.pace.seconds(share)
         done = max(meanwhile, compiling) + self._rounds(count) * self.check_seconds + count * each
         if self.clock() + done > self._end_of_trying():
             return False
         # Where the planner's was compiled for another length, the first wave tells how long compiling takes.
-        return not batch or (self.compile_seconds is not None and compiling <= max(meanwhile, WAVE * self.seconds))
+        enough = max(meanwhile, WAVE * self.seconds, 2 * self.pace.least)
+        return not batch or (self.pace.known and compiling <= enough)
 
     def _hopeless(self) -> bool:
         """Whether the planner's own configuration fails for a reason that other tile sizes will not change."""
@@ -277,10 +279,7 @@ class _Search:
             configs.pop()
         if configs and len(self.lengths) > 1:
             self.bench.inputs_ahead(length)
-            why = self._compile(configs, until)
-            # What is likely to be compared last is compiled while nothing else is.
-            self.bench.compile_ahead(self._others(configs[0]))
-            why = self._check(why, until)
+            why = self._check(self._compile(configs, until), until)
         for config in configs if len(self.lengths) > 1 else ():
             if self.clock() + self._cost(length, 1, 1) >= until:
                 break
@@ -397,11 +396,8 @@ class _Search:
         if self.compiling is not None:
             begun, share = self.compiling
             self.compiling = None
-            if share > 0:
-                took, known = (self.clock() - begun) / share, self.compile_seconds
-                # Where it was over before anyone waited, it took no longer.
-                waited = self.clock() - start > WAITED
-                self.compile_seconds = took if waited or known is None else min(known, took)
+            # Where it was over before anyone waited, it took no longer.
+            self.pace.learn(share, self.clock() - begun, waited=self.clock() - start > WAITED)
         return why
 
     def _check(self, why: _Why, until: float) -> _Why:

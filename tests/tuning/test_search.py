@@ -195,18 +195,6 @@ def test_the_next_wave_is_compiled_while_one_is_checked_and_timed() -> None:
     assert overlapping.count("check") >= len(waves) - 4
 
 
-def test_what_is_likely_to_be_compared_last_is_compiled_while_the_best_are_tried_again() -> None:
-    bench = FakeBench()
-    run(bench, lengths=(8192, 65536))
-    # The inputs for the real length are begun once everything was tried.
-    again = [n for n, what in enumerate(asked(bench)) if what == "inputs ahead"][1]
-    assert asked(bench)[again : again + 3] == ["inputs ahead", "compile", "compile ahead"]
-    assert "time" in asked(bench)[again:]
-    likely = bench.said[again + 2][1]
-    assert {config.workspace_mib for config in likely} == {128, 256, 512} - {SPACE.base.workspace_mib}
-    assert set(likely) & set(next(configs for what, configs, _ in reversed(bench.said) if what == "compare"))
-
-
 def test_what_was_compiled_meanwhile_is_not_waited_for() -> None:
     bench = FakeBench()
     run(bench)
