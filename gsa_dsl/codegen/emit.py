@@ -192,8 +192,6 @@ def _columns(plan: Plan) -> dict[str, object]:
     return {
         # Rows of lists begin at multiples of 16 at every length: Triton would compile anew where they do not.
         "list_pad": max(max(config.block_keys, config.backward_keys) // block, 16),
-        # A step of the attention's walk lies within one block.
-        "whole_steps": block >= max(config.block_keys, config.backward_keys),
         "columns_a_tile": columns,
         "parts_a_block": parts,
         "column_strip": max(config.strip // parts, 1) * columns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePath
 
 from gsa_dsl.diagnostics.span import Source, Span
@@ -26,7 +27,7 @@ from gsa_dsl.ir.plan import (
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.passes.canonicalize import canonicalize, scaled
 from gsa_dsl.passes.derivative import derivative
-from gsa_dsl.passes.schedule import default_config
+from gsa_dsl.passes.schedule import config_for
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.typed import CheckedSpec, GateSpec, TypedExpr
 
@@ -37,9 +38,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
     origin = _origin(source, spec.tree.name.span)
     score = _score(spec, shape) if spec.indexer is not None and spec.selection is not None else None
     scale, logit = _logit(spec, shape)
-    grain = _grain(spec)
-    has_bias = logit is not None and logit.bias is not None
-    return Plan(
+    plan = Plan(
         name=spec.name,
         spec_name=source.name,
         shape=shape,
@@ -54,7 +53,7 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         output_gate=_gates(spec, "output"),
         score=score,
         budget=_budget(spec),
-        grain=grain,
+        grain=_grain(spec),
         first=spec.forced.first,
         last=spec.forced.last,
         temperature=spec.train.temperature if spec.train is not None else None,
@@ -62,8 +61,9 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         origin=origin,
         documents_origin=_clause_origin(spec, ast.Documents),
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
-        config=config or default_config(shape, grain if score is not None else None, bias=has_bias),
+        config=config or KernelConfig(),
     )
+    return plan if config is not None else replace(plan, config=config_for(plan))
 
 
 def _origin(source: Source, span: Span) -> Origin:

@@ -72,6 +72,11 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, 
     )
 
 
+def config_for(plan: Plan, itemsize: int = 2) -> KernelConfig:
+    """The planner's configuration of a plan, for operands of ``itemsize`` bytes."""
+    return default_config(plan.shape, plan.chosen, itemsize, bias=plan.has_bias)
+
+
 def gathers(plan: Plan) -> bool:
     """Whether queries that share little with their neighbours are attended to one at a time: each chooses tokens."""
     config, grain = plan.config, plan.grain
@@ -86,7 +91,7 @@ def kv_outer(plan: Plan) -> bool:
 def in_pieces(plan: Plan) -> bool:
     """Whether the keys of every step of the walk lie side by side: ranges, and steps within a block."""
     grain, config = plan.grain, plan.config
-    return not plan.listed or (grain.block > 1 and grain.block >= max(config.block_keys, config.backward_keys))
+    return not plan.listed or grain.block >= max(config.block_keys, config.backward_keys, 2)
 
 
 def describes(plan: Plan) -> bool:

@@ -114,7 +114,10 @@ RARE = {
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))
 """How many queries are chosen for at a time touches every kernel of the selection: no kernel by itself decides it."""
-GATHER = Axis("gather", (40, 66, 100))
+GATHER = Axis("gather", (40, 66))
+"""From which overlap on, measured on the GPU at every call; never to gather would be found only for inputs like those
+that times are taken on, and be slow on others.
+"""
 KV_OUTER = Axis("kv_outer", (0, 64))
 """Which kernels do the work: the time of one alone says nothing of the other."""
 SURVEYED = ("sample",)

@@ -59,13 +59,10 @@ class Subject:
         """The plan with the planner's default configuration for the dtype; raises SpecError for a wrong spec."""
         from gsa_dsl.compiler import plan_of
         from gsa_dsl.diagnostics.span import Source
-        from gsa_dsl.passes.schedule import default_config
+        from gsa_dsl.passes.schedule import config_for
 
         plan = plan_of(Source(self.name, self.spec), self.params, self.shape)
-        return replace(
-            plan,
-            config=default_config(plan.shape, plan.chosen, self.itemsize, bias=plan.has_bias),
-        )
+        return replace(plan, config=config_for(plan, self.itemsize))
 
 
 @dataclass(frozen=True, slots=True)
