@@ -148,7 +148,9 @@ class CompiledAttention:
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
         grain = None if self.meta["index"] is None else Grain(**self.meta.get("grain", {}))
         bias = "bias" in self.meta.get("extras", {})
-        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias)
+        index = self.meta["index"]
+        width = 0 if index is None else index["heads"] * index["dim"]
+        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias, index_width=width)
 
     def tuned(
         self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None

@@ -49,7 +49,7 @@ class KernelConfig:
     backward_keys: int = 64
     score_rows: int = 64
     score_keys: int = 32
-    strip: int = 32
+    strip: int = 16
     scan_keys: int = 2048
     list_keys: int = 1024
     sample: int = 2048
@@ -69,7 +69,7 @@ class KernelConfig:
     guess: Launch = Launch(4, 1)
     keep: Launch = Launch(2, 2)
     settle: Launch = Launch(4, 1)
-    loss: Launch = Launch(4, 2)
+    loss: Launch = Launch(8, 2)
 
     def __post_init__(self) -> None:
         tiles = ("tile", "block_keys", "backward_keys", "score_rows", "score_keys", "strip")

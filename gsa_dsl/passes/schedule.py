@@ -18,6 +18,11 @@ UNLIKE = {128: 40, 64: 66}
 H100 at 64 heads to 4 and 32 to 8. Narrower tiles cost no more than a query does.
 """
 
+WIDE = 1024
+"""Features of an indexer from which on its tiles of scores are larger: measured on an H100 at 64 heads of 128, where
+they take two thirds of the time, and at 4 heads of 64, where smaller ones do.
+"""
+
 
 def next_power_of_two(value: int) -> int:
     return 1 << (value - 1).bit_length()
@@ -33,13 +38,16 @@ def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
     return next_power_of_two(shape.group) * dim <= (4096 if listed else 8192)
 
 
-def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, bias: bool = False) -> KernelConfig:
+def default_config(
+    shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, bias: bool = False, index_width: int = 0
+) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
     ``grain`` is how fine a choice is, None where nothing is chosen: where all queries of a tile share one, it may hold
     32. ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the
     backward's query, output gradient, key and value tiles at once. ``bias``: whether logits read a table, whose numbers
-    for pairs of a query and a key wait there beside the keys.
+    for pairs of a query and a key wait there beside the keys. ``index_width``: the features of all heads of an indexer
+    together, which are loaded anew for every tile of scores: where there are many, tiles are larger.
     """
     base = KernelConfig()
     group = next_power_of_two(shape.group)
@@ -54,15 +62,18 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, 
     keys = max(16, 64 >> narrow)
     tokens = grain is None or grain.block == 1
     alike = not bias and (grain is None or (grain.block >= keys and grain.queries % tile == 0))
+    wide = grain is not None and tokens and index_width >= WIDE and itemsize == 2
     return KernelConfig(
         tile=tile,
+        score_keys=128 if wide else base.score_keys,
+        strip=8 if wide else base.strip,
         block_keys=keys,
         backward_keys=keys,
         # As many scores a step of the lists at every tile: more do not fit in registers. Rows of blocks are short.
         list_keys=min(1024, 8192 // tile) if tokens else 256,
         lists=base.lists if tokens else Launch(2, 1),
         # Pooled keys are float32, of which shared memory holds but one step's.
-        score=base.score if grain is None or grain.pool is None else Launch(4, 1),
+        score=Launch(4, 1) if grain is not None and grain.pool is not None else Launch(4, 2) if wide else base.score,
         # A third stage pays where all queries of a tile walk alike; measured on an H100, and it fits an A100.
         backward=Launch(8 if rows >= 128 else 4, 3 if alike and not narrow else 2 if narrow < 2 else 1),
         # Ranges have queries enough in a row for larger steps; measured on an H100.
@@ -74,7 +85,8 @@ def default_config(shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, 
 
 def config_for(plan: Plan, itemsize: int = 2) -> KernelConfig:
     """The planner's configuration of a plan, for operands of ``itemsize`` bytes."""
-    return default_config(plan.shape, plan.chosen, itemsize, bias=plan.has_bias)
+    index_width = 0 if plan.score is None else plan.score.heads * plan.score.dim
+    return default_config(plan.shape, plan.chosen, itemsize, bias=plan.has_bias, index_width=index_width)
 
 
 def gathers(plan: Plan) -> bool:

@@ -50,7 +50,7 @@ EQUIVALENT: dict[str, str] = {
     "chosen is chosen without gradients anyway",
     "templates/host/attention.py.jinja: - to +: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
     "templates/host/attention.py.jinja: >= to >: if start - groups[-1][0][0] >= STREAM_ROWS:": _GROUPS,
-    "templates/host/common.py.jinja: >= to >: told = not key.is_cuda or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)": "keys "
+    "templates/host/common.py.jinja: >= to >: told = not on_gpu or (torch.version.cuda is not None and torch.cuda.get_device_capability(key.device)[0] >= 9)": "keys "
     "and values are the same, however they are loaded",
     'templates/host/pool.py.jinja: -inf to 0: return torch.where(unknown.any(-2), float("nan"), torch.where(unknown, float("-inf"), k).amax(-2))': "the "
     "maximum of a block with a NaN is NaN, whatever stands for it",
@@ -70,7 +70,7 @@ EQUIVALENT: dict[str, str] = {
     'templates/kernels/walk.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
     "templates/kernels/walk.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
     "templates/kernels/walk.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
-    'templates/kernels/walk.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _TAIL,
+    'templates/kernels/walk.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not pieces }}(s < length)': _TAIL,
     "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
     "of a query are copies of one another",
     'templates/kernels/attend.py.jinja: 0.0 to 1.0: base = tl.where(better == float("-inf"), 0.0, better)': "minus infinity "
@@ -115,7 +115,7 @@ EQUIVALENT: dict[str, str] = {
     "be attended to either way, and every kernel reads the same number",
     'templates/kernels/lists.py.jinja: < to <= (2): row_ok = {{ "(local < rows * QUERIES)" if runs else "(local < rows)" }} & (t < length)': "a query "
     "beyond the end is none of the attention's rows",
-    'templates/kernels/walk.py.jinja: < to <= (2): real = {{ "(o < count * UNIT) & " if not whole_steps }}(s < length)': _NOTHING,
+    'templates/kernels/walk.py.jinja: < to <= (2): real = {{ "(o < count * UNIT) & " if not pieces }}(s < length)': _NOTHING,
     'templates/kernels/walk.py.jinja: minimum to maximum: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
     "templates/kernels/walk.py.jinja: one key more: window = tl.maximum((tl.maximum(tile * TILE - LAST + 1, 0)) // BLOCK, sinks)": _WALK,
     'templates/kernels/attend_bwd.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
@@ -171,7 +171,7 @@ _OTHERS = (
 MISSED: dict[str, str] = {
     "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
-    "templates/host/common.py.jinja: >= to >: blackwell = x.is_cuda and torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
+    "templates/host/common.py.jinja: >= to >: blackwell = torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
     "templates/host/common.py.jinja: > to >=: steps = [step if size > 1 else x.shape[-1] for size, step in zip(x.shape[:-1], x.stride())]": "it "
     "takes a single sequence whose step over the batch is no multiple of 16 bytes; tests/runtime/test_descriptors.py has one, and catches it",

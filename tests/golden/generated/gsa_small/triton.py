@@ -48,7 +48,7 @@ LAUNCH = {
     "settle_kernel": {"num_warps": 4, "num_stages": 1},
     "redo_kernel": {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False},
     "collect_kernel": {"num_warps": 4, "num_stages": 1},
-    "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
+    "indexer_loss_kernel": {"num_warps": 8, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -80,7 +80,7 @@ INDEX_DIM = tl.constexpr(64)
 INDEX_PAD = tl.constexpr(64)
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
-SCORE_STRIP = tl.constexpr(32)
+SCORE_STRIP = tl.constexpr(16)
 SCAN_KEYS = tl.constexpr(2048)
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
@@ -91,7 +91,7 @@ SURVEY_ROWS = 4096  # queries surveyed together
 REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a time
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
 GUESS_STEPS = tl.constexpr(10)  # of a bisection
-MARK_STRIP = tl.constexpr(64)
+MARK_STRIP = tl.constexpr(32)
 MARKED = tl.constexpr(4096)  # keys near a threshold, at most
 COLLECT_KEYS = tl.constexpr(1024)
 KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds

@@ -38,7 +38,7 @@ LAUNCH = {
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 2, "num_stages": 1},
     "narrow_threshold_kernel": {"num_warps": 1, "num_stages": 1},
-    "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
+    "indexer_loss_kernel": {"num_warps": 8, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -70,10 +70,10 @@ INDEX_PAD = tl.constexpr(64)
 UNIT = tl.constexpr(8)  # positions of a block
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
-SCORE_STRIP = tl.constexpr(32)
+SCORE_STRIP = tl.constexpr(16)
 COLUMNS = tl.constexpr(4)  # blocks of a score tile
 PARTS = tl.constexpr(1)  # score tiles of a block
-COLUMN_STRIP = tl.constexpr(128)  # blocks a program walks
+COLUMN_STRIP = tl.constexpr(64)  # blocks a program walks
 SCAN_KEYS = tl.constexpr(2048)
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most

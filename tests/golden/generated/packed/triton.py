@@ -37,7 +37,7 @@ LAUNCH = {
     "score_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
-    "indexer_loss_kernel": {"num_warps": 4, "num_stages": 2},
+    "indexer_loss_kernel": {"num_warps": 8, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -69,7 +69,7 @@ INDEX_DIM = tl.constexpr(64)
 INDEX_PAD = tl.constexpr(64)
 SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
-SCORE_STRIP = tl.constexpr(32)
+SCORE_STRIP = tl.constexpr(16)
 SCAN_KEYS = tl.constexpr(2048)
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
