@@ -70,6 +70,7 @@ EQUIVALENT: dict[str, str] = {
     'templates/kernels/walk.py.jinja: one key more: far = {{ "end" if plan.causal else "tl.minimum(last + LAST, end)" }}': _WALK,
     "templates/kernels/walk.py.jinja: drop - 1: sinks = tl.minimum((FIRST + BLOCK - 1) // BLOCK, end)": _WALK,
     "templates/kernels/walk.py.jinja: > to >=: near = tl.where(newest > begin, first + 1, near)": _WALK,
+    "templates/kernels/walk.py.jinja: < to <=: real = s < length [3]": "what loads a range's keys asks itself which exist",
     'templates/kernels/walk.py.jinja: < to <=: real = {{ "(o < count * UNIT) & " if not pieces }}(s < length)': _TAIL,
     "templates/kernels/attend.py.jinja: max to min: score = tl.max(tl.reshape(score, (TILE, REPEAT, KEYS)), 1)": "the rows "
     "of a query are copies of one another",
@@ -171,6 +172,8 @@ _OTHERS = (
 MISSED: dict[str, str] = {
     "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
+    'templates/host/common.py.jinja: == to !=: if x.device.type == "cpu":': "it changes how a kernel is launched on a GPU "
+    "alone; tests/runtime/test_targets.py catches it",
     "templates/host/common.py.jinja: >= to >: blackwell = torch.version.cuda is not None and torch.cuda.get_device_capability(x.device)[0] >= 10": "it "
     "changes how a kernel is launched on a GPU of that kind alone; tests/runtime/test_targets.py catches it",
     "templates/host/common.py.jinja: > to >=: steps = [step if size > 1 else x.shape[-1] for size, step in zip(x.shape[:-1], x.stride())]": "it "

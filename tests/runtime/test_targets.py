@@ -199,7 +199,7 @@ def test_blackwell_is_launched_with_options_of_its_own(
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (capability, 0))
     options = module.LAUNCH | module.LAUNCH_BLACKWELL if own else module.LAUNCH
-    on_gpu = SimpleNamespace(is_cuda=True, device="cuda")
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
     assert module.LAUNCH["attend_bwd_key_kernel"] != module.LAUNCH_BLACKWELL["attend_bwd_key_kernel"]
     for kernel in ("attend_fwd_kernel", "attend_bwd_key_kernel"):
         assert module.launch(kernel, on_gpu) == options[kernel]
@@ -210,7 +210,7 @@ def test_amd_is_launched_without_a_third_stage(tmp_path: Path, monkeypatch: pyte
     write_atomically(path, generate(example("dense"), PARAMS["dense"], (8, 2, 64), None, "triton"))
     module: Any = load_module(path)
     monkeypatch.setattr(torch.version, "cuda", None)
-    on_gpu, on_cpu = SimpleNamespace(is_cuda=True, device="cuda"), SimpleNamespace(is_cuda=False, device="cpu")
+    on_gpu, on_cpu = (SimpleNamespace(device=torch.device(name)) for name in ("cuda", "cpu"))
     assert module.launch("attend_bwd_query_kernel", on_gpu)["num_stages"] == 2
     assert module.launch("attend_bwd_query_kernel", on_cpu)["num_stages"] == 3
     assert module.launch("attend_fwd_kernel", on_gpu) == module.LAUNCH["attend_fwd_kernel"]
