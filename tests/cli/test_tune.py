@@ -42,7 +42,7 @@ def test_the_space(gsa: Gsa) -> None:
     assert file["whole_calls"] == {
         "sample": [1024, 2048],
         "workspace_mib": [128, 256, 512],
-        "gather": [40, 66, 100],
+        "gather": [40, 66],  # never to gather is not among them: it is decided at every call
     }
     assert [group["name"] for group in file["groups"]][:3] == ["attend", "gather", "backward"]
     dense = gsa("tune", "examples/dense.gsa", "--show-space", "--json", *shape).json["files"][0]
