@@ -146,10 +146,10 @@ class CompiledAttention:
         from gsa_dsl.passes.schedule import default_config
 
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
-        grain = None if self.meta["index"] is None else Grain(**self.meta.get("grain", {}))
-        bias = "bias" in self.meta.get("extras", {})
         index = self.meta["index"]
+        grain = None if index is None else Grain(**self.meta.get("grain", {}))
         width = 0 if index is None else index["heads"] * index["dim"]
+        bias = "bias" in self.meta.get("extras", {})
         return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias, index_width=width)
 
     def tuned(

@@ -110,6 +110,5 @@ def _fix_keys(module: ModuleType) -> None:
     The key of a kernel depends on whether those of the functions it calls were computed before (Triton 3.6 merges their
     globals only then): processes that launch in different orders would each compile the same kernel.
     """
-    for kernel in vars(module).values():
-        if hasattr(kernel, "cache_key"):
-            kernel.cache_key  # noqa: B018  (computed once, and kept)
+    for value in vars(module).values():
+        getattr(value, "cache_key", None)  # computed at the first look, and kept

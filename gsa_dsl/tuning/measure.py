@@ -106,8 +106,9 @@ class Bench:
         choice that is handed in makes no other kernels.
         """
         compiled = self._compiled(config)
-        if self.cuda:
-            with only_compiled(compiled.kernels, longest_first(compiled.kernels)[part::parts]):
+        kernels = longest_first(compiled.kernels)[part::parts] if self.cuda else []
+        if kernels:  # there may be more parts than kernels
+            with only_compiled(compiled.kernels, kernels):
                 # Without a drift: nothing is computed, and a process that compiles needs no Fourier transform loaded.
                 self._results(compiled, memory=0.0)
 

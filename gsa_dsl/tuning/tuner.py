@@ -278,7 +278,7 @@ def job_of(subject: Subject, overlap: float | None, folder: str, machine: Machin
     import torch
 
     interpreted, long_from = subject.backend == "interpret", surveyed_from(space_of(subject.plan()))
-    unopened = machine is not None and not interpreted and torch.version.cuda is not None
+    unopened = None if interpreted or torch.version.cuda is None else machine
     return Job(
         spec=subject.spec,
         name=subject.name,
@@ -290,7 +290,7 @@ def job_of(subject: Subject, overlap: float | None, folder: str, machine: Machin
         overlap=overlap,
         folder=folder,
         backend=subject.backend,
-        capability=machine.capability if machine is not None and unopened else "",
-        shared=limits_of(machine).shared if machine is not None and unopened else 0,
+        capability="" if unopened is None else unopened.capability,
+        shared=0 if unopened is None else limits_of(unopened).shared,
         **({"check_length": 24} if interpreted else {"long_length": long_from + 1024 if long_from else 0}),
     )
