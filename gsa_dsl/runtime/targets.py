@@ -35,8 +35,8 @@ REGISTER_LIMIT = {"gfx942": 512}
 # Kernel arguments by name; every other pointer is of the query's dtype, every other argument an int.
 _INT32 = (
     *("pos_ptr", "count_ptr", "rank_ptr", "candidate_ptr", "threshold_ptr", "last_ptr", "budget_ptr"),
-    *("start_ptr", "stop_ptr", "place_ptr", "chooser_ptr", "share_ptr", "total_ptr", "own_ptr", "own_count_ptr"),
-    *("sample_ptr", "found_ptr", "near_ptr", "missed_ptr", "bits_ptr"),
+    *("start_ptr", "stop_ptr", "place_ptr", "chooser_ptr", "share_ptr", "total_ptr", "common_ptr", "own_ptr"),
+    *("own_count_ptr", "sample_ptr", "found_ptr", "near_ptr", "missed_ptr", "bits_ptr"),
 )
 _FLOAT32 = (
     *("lse_ptr", "delta_ptr", "row_lse_ptr", "row_delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr"),
@@ -122,6 +122,7 @@ def _compile(
             "pos_ptr",
             "word_ptr",
             "count_ptr",
+            "common_ptr",
             "total_ptr",
             "chooser_ptr",
             "share_ptr",

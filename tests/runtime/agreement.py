@@ -48,3 +48,15 @@ def _backward(output: Tensor, loss: Tensor | None, cotangent: Tensor) -> None:
         torch.autograd.backward(output, cotangent)
     else:
         torch.autograd.backward([output, loss], [cotangent, loss.new_tensor(0.7)])
+
+
+def begins_with_what_all_chose(module: Any, lists: Any) -> None:
+    """Lists name what every query of a tile chose before the rest, each in order of position; some tile has both."""
+    place = torch.arange(lists.pos.shape[2])
+    listed, first = place < lists.count[..., None], place < lists.common[..., None]
+    every = (lists.word.to(torch.int64) & ((1 << module.TILE.value) - 1)) == (1 << module.TILE.value) - 1
+    assert torch.equal(every & listed, first)
+    for part in (first, listed & ~first):
+        inner = part[..., 1:] & part[..., :-1]
+        assert (lists.pos.diff(dim=2)[inner] > 0).all()
+    assert ((lists.common > 0) & (lists.common < lists.count)).any()

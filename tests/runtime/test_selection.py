@@ -18,6 +18,7 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.testing.bounds import CheckedAddresses
 from gsa_dsl.testing.inputs import make_inputs
 from tests.codegen.generated import PARAMS, ROOT
+from tests.runtime.agreement import begins_with_what_all_chose
 
 DIM = 64  # of the indexer: the longest sequence whose keys can be unit vectors, which makes every score a free choice
 TILES = KernelConfig(
@@ -234,6 +235,37 @@ def test_kernels_and_masks_agree_on_the_lists(compiled: Compile, tile: int) -> N
     assert torch.equal(aux.selection.mask(), exact.selected)
     again, _ = attention(**operands, selection=aux.selection.mask(), return_aux=True)
     torch.testing.assert_close(again, output, rtol=1e-6, atol=1e-6)
+    lists = attention.kernels.lists_from_mask(aux.selection.mask())
+    assert torch.equal(aux.selection.lists.common, lists.common)
+
+
+def sharing(length: int) -> torch.Tensor:
+    """Scores by which neighbours choose partly alike, [2, length, length]."""
+    generator = torch.Generator().manual_seed(8)
+    scores = torch.randn(2, 1, length, generator=generator) + 0.4 * torch.randn(2, length, length, generator=generator)
+    return scores.mul(64).round().div(64)
+
+
+@pytest.mark.parametrize("tile", [2, 8, 16, 32])
+def test_lists_begin_with_what_every_query_of_a_tile_chose(compiled: Compile, tile: int) -> None:
+    config = KernelConfig(**{**_fields(TILES), "tile": tile})
+    attention = compiled("select top 24 tokens\n  always first 2", "interpret", config)
+    _, aux = attention(**with_scores(sharing(60)), return_aux=True)
+    begins_with_what_all_chose(attention.kernels, aux.selection.lists)
+    begins_with_what_all_chose(attention.kernels, attention.kernels.lists_from_mask(aux.selection.mask()))
+
+
+def test_what_every_query_of_a_tile_chose_is_attended_to_without_masks(compiled: Compile) -> None:
+    """Whole blocks of such keys are not looked up in the words: an output does not change with these."""
+    attention = compiled("select top 40 tokens", "interpret", replace(TILES, block_keys=16))
+    operands = with_scores(sharing(60))
+    output, aux = attention(**operands, return_aux=True)
+    lists = aux.selection.lists
+    whole = torch.arange(lists.pos.shape[2]) < (lists.common // 16 * 16)[..., None]
+    assert whole.any()
+    changed = lists._replace(word=torch.where(whole, 0, lists.word))
+    again = attention(**operands, selection=replace(aux.selection, lists=changed))
+    assert torch.equal(again, output)
 
 
 def _fields(config: KernelConfig) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from gsa_dsl.codegen.emit import surveys
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.testing.poison import PoisonedMemory
 from tests.codegen.generated import EXAMPLES, plan_of_example
-from tests.runtime.test_selection import CODES, SCORE, check, with_scores
+from tests.runtime.agreement import begins_with_what_all_chose
+from tests.runtime.test_selection import CODES, SCORE, check, sharing, with_scores
 
 TILES = KernelConfig(
     tile=8, block_keys=16, backward_keys=16, score_rows=16, score_keys=8, strip=1, scan_keys=16, list_keys=16, sample=8
@@ -111,6 +112,17 @@ def test_a_good_guess_leaves_little_to_look_at(most: int, sample: int, misses: i
         check(attention, scores)
     assert told["surveyed"] == 52
     assert told["missed"] <= misses
+
+
+@pytest.mark.parametrize("tile", [2, 8, 16])
+@pytest.mark.parametrize("scan_keys", [16, 64])
+def test_lists_begin_with_what_every_query_of_a_tile_chose(tile: int, scan_keys: int) -> None:
+    clauses = "select top 24 tokens\n  always first 2, last 1"
+    attention = compiled(clauses, replace(TILES, tile=tile, scan_keys=scan_keys))
+    with surveying(attention) as told:
+        _, aux = attention(**with_scores(sharing(60)), return_aux=True)
+    assert told["surveyed"] == 2 * (60 - 8)
+    begins_with_what_all_chose(attention.kernels, aux.selection.lists)
 
 
 @pytest.mark.parametrize("tiles", [{"strip": 4}, {"scan_keys": 64}], ids=["long strips", "long scans"])

@@ -457,8 +457,8 @@ def list_kernel(
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    filled = 0
     end = tl.minimum(first_row + tile * TILE + TILE, length)
+    filled = 0
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
         # What does not compete has no rank: nothing is marked, whatever the limit is.
@@ -1154,8 +1154,14 @@ def attend_bwd_query_kernel(
         count = 0
         sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for step in range(0, steps):
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
+        if LISTED:
+            # Read a step ahead: what the keys' addresses wait for.
+            s = ahead
+            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
         sees = sees & row_ok[:, None]
         k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]

@@ -456,9 +456,9 @@ def list_kernel(
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    filled = 0
     end = tl.minimum(first_row + tile * TILE + TILE, length)
     end = tl.cdiv(end, UNIT)
+    filled = 0
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
         # What does not compete has no rank: nothing is marked, whatever the limit is.

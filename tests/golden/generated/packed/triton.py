@@ -77,6 +77,7 @@ LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
 BUDGET_MOST = tl.constexpr(12)
 WORD = torch.int16  # a bit for each query of a tile
+EVERY = tl.constexpr(65535)  # all of them
 WORKSPACE = 256 << 20  # bytes of scores in memory at a time
 CHUNK_ROWS = 1792  # queries whose scores are in memory at a time, where the workspace may grow to hold them
 STREAM_ROWS = 4096  # queries attended to in one launch, at least
@@ -512,10 +513,10 @@ def threshold_kernel(
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
 def list_kernel(
-    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr, start_ptr, stop_ptr,
+    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr, common_ptr, start_ptr, stop_ptr,
     first_row, rows, length, width, first_slot, tiles, list_width,
 ):  # fmt: skip
-    """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
+    """The union of the keys that TILE neighbours chose, common ones first, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
     tile = tl.program_id(0)
     r = tl.arange(0, TILE)
@@ -531,9 +532,9 @@ def list_kernel(
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    filled = 0
     begin = tl.load(start_ptr + first_row + tile * TILE) // LIST_KEYS * LIST_KEYS
     end = tl.minimum(first_row + tile * TILE + TILE, length)
+    agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(begin, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
         # What does not compete has no rank: nothing is marked, whatever the limit is.
@@ -543,10 +544,26 @@ def list_kernel(
         seen = row_ok[:, None] & (s[None, :] >= start[:, None]) & (s[None, :] <= t[:, None])
         chosen = chosen | (seen & ((s[None, :] < start[:, None] + FIRST) | (s[None, :] > t[:, None] - LAST)))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
-        wanted = (word != 0).to(tl.int32)
-        place = filled + tl.cumsum(wanted, 0) - wanted
-        tl.store(pos_ptr + place, s, mask=wanted == 1)
-        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
+        agreed += (word == EVERY).to(tl.int32)
+    common = tl.sum(agreed)
+    first, filled = 0, common
+    for n0 in range(begin, end, LIST_KEYS):
+        s = n0 + tl.arange(0, LIST_KEYS)
+        # What does not compete has no rank: nothing is marked, whatever the limit is.
+        rival = row_ok[:, None] & (s[None, :] >= start[:, None] + FIRST) & (s[None, :] <= t[:, None] - LAST)
+        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
+        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
+        seen = row_ok[:, None] & (s[None, :] >= start[:, None]) & (s[None, :] <= t[:, None])
+        chosen = chosen | (seen & ((s[None, :] < start[:, None] + FIRST) | (s[None, :] > t[:, None] - LAST)))
+        word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
+        # Both kinds are counted in one sum.
+        every = (word == EVERY).to(tl.int32)
+        wanted = (word != 0).to(tl.int32) - every
+        before = tl.cumsum(every | (wanted << 16), 0)
+        place = tl.where(every == 1, first + (before & 0xFFFF), filled + (before >> 16)) - 1
+        tl.store(pos_ptr + place, s, mask=word != 0)
+        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=word != 0)
+        first += tl.sum(every)
         filled += tl.sum(wanted)
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
@@ -554,6 +571,7 @@ def list_kernel(
     tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32) + (end - 1), mask=tail < list_width)
     tl.store(word_ptr + tail, tl.zeros((LIST_PAD,), tl.int32).to(word_ptr.dtype.element_ty), mask=tail < list_width)
     tl.store(count_ptr + slot, filled)
+    tl.store(common_ptr + slot, common)
 
 
 # [packed.gsa:2] attention packed(k_base = 512, k_min = 64, k_max = 1024, recent = 64) {
@@ -577,6 +595,16 @@ def whole_steps(tile, start_ptr, stop_ptr, sinks, window, length, BLOCK: tl.cons
     high = first + 1
     early = tl.maximum(tl.cdiv(low, BLOCK), window)
     return early - window + sinks, tl.maximum(high // BLOCK - early, 0)
+
+
+@triton.jit
+def common_block(i, first, pos_ptr, BLOCK: tl.constexpr, LISTED: tl.constexpr):
+    """The positions of a block that every query of a tile sees: the i-th of a list, or of a range from ``first`` on."""
+    if LISTED:
+        s = tl.load(pos_ptr + i * BLOCK + tl.arange(0, BLOCK))
+    else:
+        s = (first + i) * BLOCK + tl.arange(0, BLOCK)
+    return s
 
 
 @triton.jit
@@ -616,7 +644,7 @@ def attend_fwd_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, start_ptr, stop_ptr, raw_ptr, z0_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_ob, stride_oh, stride_ol, stride_z0b, stride_z0h, stride_z0l,
-    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, SAVE_RAW: tl.constexpr,
+    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, common_ptr, SAVE_RAW: tl.constexpr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = first_tile + tl.program_id(0)
@@ -642,7 +670,7 @@ def attend_fwd_kernel(
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
         sinks, window, steps = 0, 0, tl.cdiv(count, BLOCK_KEYS)
-        early, whole = 0, 0
+        early, whole = 0, tl.load(common_ptr + slot) // BLOCK_KEYS
     else:
         count = 0
         sinks, window, steps = range_steps(tile, start_ptr, stop_ptr, length, BLOCK_KEYS)
@@ -653,7 +681,7 @@ def attend_fwd_kernel(
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
     # Blocks that every query here sees need no mask.
     for i in range(0, whole):
-        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
+        s = common_block(i, window + early - sinks, pos_ptr, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off)
         products = tl.dot(q, k, input_precision=PRECISION)
@@ -790,11 +818,17 @@ def attend_bwd_query_kernel(
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
         dq += tl.dot(ds, k, input_precision=PRECISION)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(
             step, sinks, window, t, r, start, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED
         )
+        if LISTED:
+            # Read a step ahead: what the keys' addresses wait for.
+            s = ahead
+            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
         sees = sees & row_ok[:, None]
         k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
@@ -967,10 +1001,16 @@ def indexer_loss_kernel(
     # First walk: the normaliser of the indexer's softmax.
     best = tl.full((TILE * REPEAT,), float("-inf"), tl.float32)
     norm = tl.zeros((TILE * REPEAT,), tl.float32)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for step in range(0, steps):
         s, real, sees = key_block(
             step, sinks, window, ti, ri, starti, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED
         )
+        if LISTED:
+            # Read a step ahead: what the keys' addresses wait for.
+            s = ahead
+            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
         ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
         ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
         acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, ik)
@@ -1087,11 +1127,12 @@ class Result(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The keys a tile of TILE queries chose: positions in order, a bit per query, and how many there are."""
+    """The keys a tile of TILE queries chose: positions in order (common ones first), a bit per query, and how many there are."""
 
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+    common: torch.Tensor  # [batch, tiles] int32, how many keys every query of the tile chose
 
 
 def launch(kernel, x):
@@ -1172,6 +1213,7 @@ def empty_lists(batch, tiles, length, device):
         torch.empty((batch, tiles, width), dtype=torch.int32, device=device),
         torch.empty((batch, tiles, width), dtype=WORD, device=device),
         torch.empty((batch, tiles), dtype=torch.int32, device=device),
+        torch.empty((batch, tiles), dtype=torch.int32, device=device),
     )
 
 
@@ -1229,11 +1271,12 @@ def lists_from_mask(mask):
     bits[:, :length, :length] = mask
     shifts = torch.arange(TILE.value, device=mask.device)[:, None]
     word = (bits.view(batch, tiles, TILE.value, width) << shifts).sum(2)
-    pos = (word == 0).to(torch.int8).sort(dim=2, stable=True).indices
+    every = word == (1 << TILE.value) - 1
+    pos = torch.where(every, 0, torch.where(word != 0, 1, 2)).to(torch.int8).sort(dim=2, stable=True).indices
     word = word.gather(2, pos)
     pos = torch.where(word != 0, pos, 0).to(torch.int32)
     count = (word != 0).sum(2).to(torch.int32)
-    return Lists(pos, word.to(WORD), count)
+    return Lists(pos, word.to(WORD), count, every.sum(2).to(torch.int32))
 
 
 def mask_from_lists(lists, length):
@@ -1256,7 +1299,7 @@ def attend_forward(query, key, value, z0, spans, out, lse, raw, lists, first_til
     attend_fwd_kernel[(tiles, batch * KV_HEADS.value)](
         query, key, value, out, lse, *spans, raw, z0,
         *strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(out, 3), *strides(z0, 3),
-        length, *list_args(lists, first_tile), SAVE_RAW=raw is not None,
+        length, *list_args(lists, first_tile), None if lists is None else lists.common, SAVE_RAW=raw is not None,
         **LAUNCH["attend_fwd_kernel"],
     )  # fmt: skip
 

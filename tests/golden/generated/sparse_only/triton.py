@@ -88,10 +88,12 @@ GUESS_STEPS = tl.constexpr(10)  # of a bisection
 MARK_STRIP = tl.constexpr(32)
 MARKED = tl.constexpr(4096)  # keys near a threshold, at most
 COLLECT_KEYS = tl.constexpr(1024)
+COUNT_KEYS = tl.constexpr(4096)
 KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds
 KEEP_KEYS = tl.constexpr(1024)
 BUDGET_MOST = tl.constexpr(5)
 WORD = torch.int16  # a bit for each query of a tile
+EVERY = tl.constexpr(65535)  # all of them
 MARK = torch.int32  # two bits for each query of a tile: above a guess, and inside it
 ABOVE = tl.constexpr(65535)  # the first ones
 INSIDE = tl.constexpr(16)  # where the second ones begin
@@ -466,10 +468,10 @@ def threshold_kernel(
 # [sparse_only.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
 def list_kernel(
-    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr,
+    rank_ptr, threshold_ptr, last_ptr, pos_ptr, word_ptr, count_ptr, common_ptr,
     first_row, rows, length, width, first_slot, tiles, list_width,
 ):  # fmt: skip
-    """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
+    """The union of the keys that TILE neighbours chose, common ones first, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
     tile = tl.program_id(0)
     r = tl.arange(0, TILE)
@@ -482,8 +484,8 @@ def list_kernel(
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
-    filled = 0
     end = tl.minimum(first_row + tile * TILE + TILE, length)
+    agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
         # What does not compete has no rank: nothing is marked, whatever the limit is.
@@ -493,16 +495,33 @@ def list_kernel(
         seen = row_ok[:, None] & (s[None, :] <= t[:, None])
         chosen = chosen | (seen & (s[None, :] > t[:, None] - LAST))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
-        wanted = (word != 0).to(tl.int32)
-        place = filled + tl.cumsum(wanted, 0) - wanted
-        tl.store(pos_ptr + place, s, mask=wanted == 1)
-        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
+        agreed += (word == EVERY).to(tl.int32)
+    common = tl.sum(agreed)
+    first, filled = 0, common
+    for n0 in range(0, end, LIST_KEYS):
+        s = n0 + tl.arange(0, LIST_KEYS)
+        # What does not compete has no rank: nothing is marked, whatever the limit is.
+        rival = row_ok[:, None] & (s[None, :] <= t[:, None] - LAST)
+        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
+        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
+        seen = row_ok[:, None] & (s[None, :] <= t[:, None])
+        chosen = chosen | (seen & (s[None, :] > t[:, None] - LAST))
+        word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
+        # Both kinds are counted in one sum.
+        every = (word == EVERY).to(tl.int32)
+        wanted = (word != 0).to(tl.int32) - every
+        before = tl.cumsum(every | (wanted << 16), 0)
+        place = tl.where(every == 1, first + (before & 0xFFFF), filled + (before >> 16)) - 1
+        tl.store(pos_ptr + place, s, mask=word != 0)
+        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=word != 0)
+        first += tl.sum(every)
         filled += tl.sum(wanted)
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
     tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
     tl.store(word_ptr + tail, tl.zeros((LIST_PAD,), tl.int32).to(word_ptr.dtype.element_ty), mask=tail < list_width)
     tl.store(count_ptr + slot, filled)
+    tl.store(common_ptr + slot, common)
 
 
 # [sparse_only.gsa:8] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -924,10 +943,10 @@ def redo_kernel(
 # [sparse_only.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
 def collect_kernel(
-    mark_ptr, pos_ptr, word_ptr, count_ptr,
+    mark_ptr, pos_ptr, word_ptr, count_ptr, common_ptr,
     first_row, rows, length, width, first_slot, tiles, list_width,
 ):  # fmt: skip
-    """The keys with a mark, in order of position, with the mark's bits: the lists that ``list_kernel`` makes."""
+    """The keys with a mark, common ones first, in order of position, with the mark's bits: the lists that ``list_kernel`` makes."""
     batch = tl.program_id(1).to(tl.int64)
     tile = tl.program_id(0)
     slot = batch * tiles + first_slot + tile
@@ -937,26 +956,40 @@ def collect_kernel(
     end = tl.minimum(first_row + tile * TILE + TILE, length)
     r = tl.arange(0, TILE)
     t = first_row + tile * TILE + r
-    filled = 0
+    agreed = tl.zeros((COUNT_KEYS,), tl.int32)
+    for n0 in range(0, end, COUNT_KEYS):
+        s = n0 + tl.arange(0, COUNT_KEYS)
+        word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE
+        if n0 + COUNT_KEYS > first_row + tile * TILE - LAST:
+            forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
+            word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
+        agreed += (word == ABOVE).to(tl.int32)
+    common = tl.sum(agreed)
+    first, filled = 0, common
     for n0 in range(0, end, COLLECT_KEYS):
         s = n0 + tl.arange(0, COLLECT_KEYS)
         word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE
         if n0 + COLLECT_KEYS > first_row + tile * TILE - LAST:
             forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
             word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
-        # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+        # Eight neighbours at a time: what is counted among them costs no exchange between threads. Both kinds in one sum.
         word = tl.reshape(word, (COLLECT_KEYS // 8, 8))
-        wanted = (word != 0).to(tl.int32)
+        every = (word == ABOVE).to(tl.int32)
+        wanted = every | (((word != 0).to(tl.int32) - every) << 16)
         count = tl.sum(wanted, 1)
-        place = filled + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1) - wanted
-        tl.store(pos_ptr + place, tl.reshape(s, (COLLECT_KEYS // 8, 8)), mask=wanted == 1)
-        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=wanted == 1)
-        filled += tl.sum(count)
+        before = (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1)
+        place = tl.where(every == 1, first + (before & 0xFFFF), filled + (before >> 16)) - 1
+        tl.store(pos_ptr + place, tl.reshape(s, (COLLECT_KEYS // 8, 8)), mask=word != 0)
+        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=word != 0)
+        count = tl.sum(count)
+        first += count & 0xFFFF
+        filled += count >> 16
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
     tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
     tl.store(word_ptr + tail, tl.zeros((LIST_PAD,), tl.int32).to(word_ptr.dtype.element_ty), mask=tail < list_width)
     tl.store(count_ptr + slot, filled)
+    tl.store(common_ptr + slot, common)
 
 
 # [sparse_only.gsa:2] attention sparse_only(k = 2048, recent = 64) {
@@ -975,6 +1008,16 @@ def whole_steps(tile, sinks, window, length, BLOCK: tl.constexpr):
     high = first + 1
     early = tl.maximum(tl.cdiv(low, BLOCK), window)
     return early - window + sinks, tl.maximum(high // BLOCK - early, 0)
+
+
+@triton.jit
+def common_block(i, first, pos_ptr, BLOCK: tl.constexpr, LISTED: tl.constexpr):
+    """The positions of a block that every query of a tile sees: the i-th of a list, or of a range from ``first`` on."""
+    if LISTED:
+        s = tl.load(pos_ptr + i * BLOCK + tl.arange(0, BLOCK))
+    else:
+        s = (first + i) * BLOCK + tl.arange(0, BLOCK)
+    return s
 
 
 @triton.jit
@@ -1012,7 +1055,7 @@ def attend_fwd_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr,
     stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl, stride_vb, stride_vh, stride_vl,
     stride_ob, stride_oh, stride_ol,
-    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
+    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, common_ptr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
     tile = first_tile + tl.program_id(0)
@@ -1035,7 +1078,7 @@ def attend_fwd_kernel(
         word_ptr += slot * list_width
         count = tl.load(count_ptr + slot)
         sinks, window, steps = 0, 0, tl.cdiv(count, BLOCK_KEYS)
-        early, whole = 0, 0
+        early, whole = 0, tl.load(common_ptr + slot) // BLOCK_KEYS
     else:
         count = 0
         sinks, window, steps = range_steps(tile, length, BLOCK_KEYS)
@@ -1046,7 +1089,7 @@ def attend_fwd_kernel(
     acc = tl.zeros((ROWS, DIM_PAD), tl.float32)
     # Blocks that every query here sees need no mask.
     for i in range(0, whole):
-        s = (window + early - sinks + i) * BLOCK_KEYS + tl.arange(0, BLOCK_KEYS)
+        s = common_block(i, window + early - sinks, pos_ptr, BLOCK_KEYS, LISTED)
         k_off = s[None, :].to(tl.int64) * stride_kl + d[:, None]
         k = tl.load(k_ptr + k_off)
         products = tl.dot(q, k, input_precision=PRECISION)
@@ -1161,9 +1204,15 @@ def attend_bwd_query_kernel(
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
         dq += tl.dot(ds, k, input_precision=PRECISION)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
+        if LISTED:
+            # Read a step ahead: what the keys' addresses wait for.
+            s = ahead
+            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
         sees = sees & row_ok[:, None]
         k_off = s[:, None].to(tl.int64) * stride_kl + d[None, :]
         v_off = s[:, None].to(tl.int64) * stride_vl + d[None, :]
@@ -1326,8 +1375,14 @@ def indexer_loss_kernel(
     # First walk: the normaliser of the indexer's softmax.
     best = tl.full((TILE * REPEAT,), float("-inf"), tl.float32)
     norm = tl.zeros((TILE * REPEAT,), tl.float32)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for step in range(0, steps):
         s, real, sees = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
+        if LISTED:
+            # Read a step ahead: what the keys' addresses wait for.
+            s = ahead
+            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
         ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
         ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
         acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, ik)
@@ -1440,11 +1495,12 @@ class Result(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The keys a tile of TILE queries chose: positions in order, a bit per query, and how many there are."""
+    """The keys a tile of TILE queries chose: positions in order (common ones first), a bit per query, and how many there are."""
 
     pos: torch.Tensor  # [batch, tiles, width] int32
     word: torch.Tensor  # [batch, tiles, width], bit r set where query tile * TILE + r chose the key
     count: torch.Tensor  # [batch, tiles] int32
+    common: torch.Tensor  # [batch, tiles] int32, how many keys every query of the tile chose
 
 
 def launch(kernel, x):
@@ -1518,6 +1574,7 @@ def empty_lists(batch, tiles, length, device):
     return Lists(
         torch.empty((batch, tiles, width), dtype=torch.int32, device=device),
         torch.empty((batch, tiles, width), dtype=WORD, device=device),
+        torch.empty((batch, tiles), dtype=torch.int32, device=device),
         torch.empty((batch, tiles), dtype=torch.int32, device=device),
     )
 
@@ -1638,11 +1695,12 @@ def lists_from_mask(mask):
     bits[:, :length, :length] = mask
     shifts = torch.arange(TILE.value, device=mask.device)[:, None]
     word = (bits.view(batch, tiles, TILE.value, width) << shifts).sum(2)
-    pos = (word == 0).to(torch.int8).sort(dim=2, stable=True).indices
+    every = word == (1 << TILE.value) - 1
+    pos = torch.where(every, 0, torch.where(word != 0, 1, 2)).to(torch.int8).sort(dim=2, stable=True).indices
     word = word.gather(2, pos)
     pos = torch.where(word != 0, pos, 0).to(torch.int32)
     count = (word != 0).sum(2).to(torch.int32)
-    return Lists(pos, word.to(WORD), count)
+    return Lists(pos, word.to(WORD), count, every.sum(2).to(torch.int32))
 
 
 def mask_from_lists(lists, length):
@@ -1665,7 +1723,7 @@ def attend_forward(query, key, value, out, lse, lists, first_tile=0, tiles=None)
     attend_fwd_kernel[(tiles, batch * KV_HEADS.value)](
         query, key, value, out, lse,
         *strides(query, 3), *strides(key, 3), *strides(value, 3), *strides(out, 3),
-        length, *list_args(lists, first_tile),
+        length, *list_args(lists, first_tile), None if lists is None else lists.common,
         **LAUNCH["attend_fwd_kernel"],
     )  # fmt: skip
 
