@@ -163,6 +163,10 @@ EQUIVALENT: dict[str, str] = {
 
 _SURVEYED = "; tests/runtime/test_survey.py catches it"
 _POOLED = "; tests/runtime/test_blocks.py has them pooled, and catches it"
+_COMMON = (
+    "no key counts as chosen by all, so that all go with masks, which takes longer; "
+    "tests/runtime/test_selection.py looks at the lists, and catches it"
+)
 _REST = "last = tl.maximum(last, tl.max(tl.where(wanted == 1, s, 0)))"
 _OTHERS = (
     "it takes a NaN among the values of another document, which the rest of a step would then read; "
@@ -193,6 +197,10 @@ MISSED: dict[str, str] = {
     f"templates/kernels/gather.py.jinja: max to min: {_REST}": _OTHERS,
     f"templates/kernels/gather.py.jinja: maximum to minimum: {_REST}": _OTHERS,
     f"templates/kernels/gather.py.jinja: swap branches: {_REST}": _OTHERS,
+    "templates/host/select.py.jinja: drop - 1: every = word == (1 << TILE.value) - 1": _COMMON,
+    "templates/module.py.jinja: drop - 1: EVERY = tl.constexpr({{ 2 ** config.tile - 1 }})": _COMMON,
+    "templates/module.py.jinja: - to +: EVERY = tl.constexpr({{ 2 ** config.tile - 1 }})": _COMMON,
+    "templates/kernels/settle.py.jinja: += to =: first += count & 0xFFFF": f"it takes keys that all of a tile chose in several steps{_SURVEYED}",
     "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(count)": "it takes strips longer than a step of what "
     f"keeps their keys{_SURVEYED}",
     "templates/kernels/mark.py.jinja: swap branches: score = tl.where(seen, score, 0.0)": "it takes an infinite score at a "

@@ -235,6 +235,16 @@ def test_drift_keeps_the_variance() -> None:
     assert drift(noise, 0.0) is noise
 
 
+@pytest.mark.parametrize("length", [4096, 4097])
+@pytest.mark.parametrize("memory", [2.0**14, 2.0**24])
+def test_a_drift_much_slower_than_the_sequence_is_long_has_numbers_of_the_same_size(length: int, memory: float) -> None:
+    noise = torch.randn(64, length, generator=torch.Generator().manual_seed(4))
+    moved = drift(noise, memory)
+    assert moved.isfinite().all()
+    assert 0.8 < moved.square().mean().sqrt() < 1.2
+    assert (moved.diff(dim=1).square().mean() / moved.square().mean()).sqrt() < 0.05
+
+
 def test_kernels_are_compiled_without_a_launch_or_left_out() -> None:
     done: list[tuple[str, object]] = []
 
