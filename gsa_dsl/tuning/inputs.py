@@ -92,7 +92,7 @@ def _stretched(x: Tensor, length: int) -> Tensor:
 
 
 def drift(noise: Tensor, memory: float) -> Tensor:
-    """White noise made into a stationary first-order autoregression along the last axis, as large (0: left as it is)."""
+    """White noise made into a stationary first-order autoregression along the last axis (0: left as it is)."""
     if memory <= 0:
         return noise
     decay, length = math.exp(-1.0 / memory), noise.shape[-1]
