@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gsa_dsl.runtime.loader import write_atomically
+from gsa_dsl.tuning.found import gain
 from gsa_dsl.tuning.job import Timing
-from gsa_dsl.tuning.search import gain
 from gsa_dsl.tuning.store import Contents, Entry, dump
 
 BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"

@@ -27,8 +27,8 @@ from benchmarks.tuning_case import Case, Request, configurations, halved, space_
 from gsa_dsl.codegen.emit import launches
 from gsa_dsl.tuning.children import GPU_BENCH
 from gsa_dsl.tuning.estimate import Limits
+from gsa_dsl.tuning.found import gain
 from gsa_dsl.tuning.job import Timing
-from gsa_dsl.tuning.search import gain
 from gsa_dsl.tuning.tuner import SHARED_MEMORY, cores
 
 if TYPE_CHECKING:

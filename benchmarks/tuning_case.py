@@ -23,10 +23,11 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench, parted
 from gsa_dsl.tuning.children import GPU_BENCH
 from gsa_dsl.tuning.estimate import Limits
+from gsa_dsl.tuning.found import Found
 from gsa_dsl.tuning.job import Failure, Outcome, Timing
 from gsa_dsl.tuning.key import Machine, key_for, machine, spec_digest
 from gsa_dsl.tuning.prune import Survivors, by_estimate
-from gsa_dsl.tuning.search import Found, search
+from gsa_dsl.tuning.search import search
 from gsa_dsl.tuning.space import Space, config_from_json, config_to_json, difference, space_of
 from gsa_dsl.tuning.tuner import (
     RESERVED,

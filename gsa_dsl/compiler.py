@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gsa_dsl.reference.dense import ReferenceResult
     from gsa_dsl.sema.cost import CostTable, Figures
     from gsa_dsl.sema.typed import CheckedSpec
+    from gsa_dsl.tuning.found import Progress
     from gsa_dsl.tuning.lookup import Chosen
-    from gsa_dsl.tuning.search import Progress
     from gsa_dsl.tuning.tuner import TuneReport
 
 WIDEST_HEAD = 256

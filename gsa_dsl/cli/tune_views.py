@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from gsa_dsl.cli.output import Column, Json, print_json, print_table
 
 if TYPE_CHECKING:
+    from gsa_dsl.tuning.found import Progress
     from gsa_dsl.tuning.key import Key
     from gsa_dsl.tuning.prune import Survivors
-    from gsa_dsl.tuning.search import Progress
     from gsa_dsl.tuning.space import Axis, Space
     from gsa_dsl.tuning.store import Entry, Store
     from gsa_dsl.tuning.tuner import Tuned, TuneReport

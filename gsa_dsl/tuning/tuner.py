@@ -13,10 +13,11 @@ from gsa_dsl.options import KernelConfig
 from gsa_dsl.tuning.bench import ChildBench, Journal, RememberingBench, parted
 from gsa_dsl.tuning.children import GPU_BENCH
 from gsa_dsl.tuning.estimate import Limits
+from gsa_dsl.tuning.found import Found, Progress
 from gsa_dsl.tuning.job import Failure, Job
 from gsa_dsl.tuning.key import Key, Machine, key_for, length_bucket, spec_digest
 from gsa_dsl.tuning.prune import Survivors, by_estimate, promising_tiles
-from gsa_dsl.tuning.search import Found, Progress, search
+from gsa_dsl.tuning.search import search
 from gsa_dsl.tuning.space import Choice, Space, config_to_json, difference, project, space_of
 from gsa_dsl.tuning.store import Entry, Store
 

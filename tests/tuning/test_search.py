@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gsa_dsl.options import KernelConfig
+from gsa_dsl.tuning.found import Found, Progress
 from gsa_dsl.tuning.job import Failure, Outcome
 from gsa_dsl.tuning.knowledge import Knowledge
 from gsa_dsl.tuning.prune import Slot, Survivors
-from gsa_dsl.tuning.search import Found, Progress, search
+from gsa_dsl.tuning.search import search
 from gsa_dsl.tuning.space import Choice, choice_of
 from tests.tuning.fakes import BEST, SPACE, FakeBench, everything, kernels_of, milliseconds
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gsa_dsl.tuning import tuner
+from gsa_dsl.tuning.found import Progress
 from gsa_dsl.tuning.measure import SHORT
-from gsa_dsl.tuning.search import Progress
 from gsa_dsl.tuning.space import space_of
 from gsa_dsl.tuning.store import Store
 from gsa_dsl.tuning.tuner import Subject, Tuned, TuneReport, rungs
