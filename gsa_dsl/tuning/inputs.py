@@ -96,15 +96,10 @@ def drift(noise: Tensor, memory: float) -> Tensor:
     if memory <= 0:
         return noise
     decay, length = math.exp(-1.0 / memory), noise.shape[-1]
-    half = torch.fft.rfftfreq(length, device=noise.device, dtype=torch.float64) * math.pi
+    half = torch.fft.fftfreq(length, device=noise.device, dtype=torch.float64) * math.pi
     # |1 - decay exp(i w)| without the difference of 1 and decay^2, of which a long memory leaves nothing.
     gain = 1.0 / torch.sqrt(math.expm1(-1.0 / memory) ** 2 + 4 * decay * torch.sin(half) ** 2)
-    # Every frequency but the first, and the last of an even length, stands for two.
-    twice = torch.full_like(gain, 2.0)
-    twice[0] = 1.0
-    if length % 2 == 0:
-        twice[-1] = 1.0
-    gain = (gain * torch.sqrt(length / (twice * gain**2).sum())).to(noise.dtype)
+    gain = (gain / gain.square().mean().sqrt())[: length // 2 + 1].to(noise.dtype)
     drifting: Tensor = torch.fft.irfft(torch.fft.rfft(noise) * gain, n=length)
     return drifting
 

@@ -237,6 +237,7 @@ class _Search:
         self.answers.learn_pace(length, list(outcomes.values()), repeats, start)
         timed = {config: one for config, one in outcomes.items() if isinstance(one, Timing)}
         self.answers.note(outcomes)
+        self.answers.tried.update(good)
         if timed and (self.space.base in timed or self.space.base in self.answers.failed):
             self.compared, self.compared_at = timed, length
         self._tell("comparing")

@@ -806,6 +806,8 @@ def attend_bwd_query_kernel(
         sinks, window, steps = range_steps(tile, start_ptr, stop_ptr, length, BACKWARD_KEYS)
         early, whole = whole_steps(tile, start_ptr, stop_ptr, sinks, window, length, BACKWARD_KEYS)
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     # Blocks that every query here sees need no mask; rows that are none add 0.
     for i in range(0, whole):
         s = (window + early - sinks + i) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
@@ -818,8 +820,6 @@ def attend_bwd_query_kernel(
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
         dq += tl.dot(ds, k, input_precision=PRECISION)
-    if LISTED:
-        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(

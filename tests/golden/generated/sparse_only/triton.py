@@ -963,7 +963,7 @@ def collect_kernel(
         if n0 + COUNT_KEYS > first_row + tile * TILE - LAST:
             forced = (s[None, :] <= t[:, None]) & (t < length)[:, None] & (s[None, :] > t[:, None] - LAST)
             word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
-        agreed += (word == ABOVE).to(tl.int32)
+        agreed += (word == EVERY).to(tl.int32)
     common = tl.sum(agreed)
     first, filled = 0, common
     for n0 in range(0, end, COLLECT_KEYS):
@@ -974,7 +974,7 @@ def collect_kernel(
             word |= tl.sum(forced.to(tl.int32) << r[:, None], 0)
         # Eight neighbours at a time: what is counted among them costs no exchange between threads. Both kinds in one sum.
         word = tl.reshape(word, (COLLECT_KEYS // 8, 8))
-        every = (word == ABOVE).to(tl.int32)
+        every = (word == EVERY).to(tl.int32)
         wanted = every | (((word != 0).to(tl.int32) - every) << 16)
         count = tl.sum(wanted, 1)
         before = (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1)
@@ -1192,6 +1192,8 @@ def attend_bwd_query_kernel(
         sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
         early, whole = whole_steps(tile, sinks, window, length, BACKWARD_KEYS)
     dq = tl.zeros((ROWS, DIM_PAD), tl.float32)
+    if LISTED:
+        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     # Blocks that every query here sees need no mask; rows that are none add 0.
     for i in range(0, whole):
         s = (window + early - sinks + i) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS)
@@ -1204,8 +1206,6 @@ def attend_bwd_query_kernel(
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         ds = (p * (dp - delta[:, None])).to(q.dtype)
         dq += tl.dot(ds, k, input_precision=PRECISION)
-    if LISTED:
-        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for i in range(0, steps - whole):
         step = i + tl.where(i >= early, whole, 0)
         s, real, sees = key_block(step, sinks, window, t, r, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
