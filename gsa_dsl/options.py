@@ -10,7 +10,7 @@ CHUNK_ROWS = 1792
 STREAM_ROWS = 4096
 """Queries attended to in one launch, at least, where nothing needs a gradient."""
 
-SURVEY_ROWS = 4096
+SURVEY_ROWS = 8192
 """Queries whose long rows are selected from together."""
 
 REDO_ROWS = 256
@@ -51,7 +51,7 @@ class KernelConfig:
     score_keys: int = 32
     strip: int = 16
     scan_keys: int = 2048
-    list_keys: int = 1024
+    list_keys: int = 512
     sample: int = 2048
     workspace_mib: int = 256
     backward_rows: int = 64
@@ -66,7 +66,7 @@ class KernelConfig:
     threshold: Launch = Launch(4, 1)
     narrow: Launch = Launch(1, 1)
     lists: Launch = Launch(4, 1)
-    guess: Launch = Launch(4, 1)
+    guess: Launch = Launch(2, 1)
     keep: Launch = Launch(2, 2)
     settle: Launch = Launch(4, 1)
     loss: Launch = Launch(8, 2)

@@ -13,6 +13,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "threshold_kernel",
         "narrow_threshold_kernel",
         "guess_kernel",
+        "budget_kernel",
         "keep_kernel",
         "settle_kernel",
         "redo_kernel",

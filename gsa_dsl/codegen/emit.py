@@ -23,7 +23,8 @@ SCORING = {"score_kernel", "survey_kernel", "mark_kernel", "keep_kernel", "redo_
 
 GATE_LAUNCH = Launch(4, 1)
 PREPARE_LAUNCH = Launch(8, 1)
-"""Gates before the attention and the backward's preparation only move bytes: nothing to tune."""
+BUDGET_LAUNCH = Launch(1, 1)
+"""Gates before the attention, the backward's preparation and budgets only move bytes: nothing to tune."""
 
 
 def emit_triton(plan: Plan) -> str:
@@ -254,7 +255,7 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
             chosen |= {"part_kernel": config.lists, "gather_fwd_kernel": config.gathered}
         if surveys(plan):
             chosen |= {"survey_kernel": config.score, "guess_kernel": config.guess, "mark_kernel": config.score}
-            chosen |= {"keep_kernel": config.keep}
+            chosen |= {"budget_kernel": BUDGET_LAUNCH, "keep_kernel": config.keep}
             chosen |= {"settle_kernel": config.settle, "redo_kernel": config.threshold, "collect_kernel": config.lists}
     if plan.soft:
         # It holds the backward's tiles beside the indexer's: a second stage would not leave room for them.

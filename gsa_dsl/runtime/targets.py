@@ -41,7 +41,7 @@ _INT32 = (
 _FLOAT32 = (
     *("lse_ptr", "delta_ptr", "row_lse_ptr", "row_delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr"),
     *("diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
-    *("table_ptr", "dbias_ptr", "pooled_ptr", "pivot_ptr", "moment_ptr", "kept_ptr", "low_ptr", "high_ptr"),
+    *("table_ptr", "dbias_ptr", "pooled_ptr", "middle_ptr", "reach_ptr", "moment_ptr", "kept_ptr"),
 )
 _STATE = ("state_ptr", "state_in_ptr")
 _WORD = {"uint8": "*u8", "int16": "*i16", "int32": "*i32"}

@@ -101,7 +101,7 @@ GROUPS = (
         ("tile", "backward_keys"),
         (Axis("loss.warps", (4, 8)), Axis("loss.stages", (1, 2, 3))),
     ),
-    Group("guess", ("guess_kernel",), (), (Axis("guess.warps", (2, 4, 8)),)),
+    Group("guess", ("guess_kernel",), (), (Axis("guess.warps", (1, 2, 4)),)),
     Group("keep", ("keep_kernel",), (), (Axis("keep.warps", (1, 2, 4)),)),
     Group("settle", ("settle_kernel",), (), (Axis("settle.warps", (2, 4, 8)),)),
 )
@@ -110,6 +110,7 @@ RARE = {
     "score": ("pool_kernel", "survey_kernel", "mark_kernel"),
     "threshold": ("narrow_threshold_kernel", "redo_kernel"),
     "list": ("collect_kernel", "part_kernel"),
+    "settle": ("budget_kernel",),
 }
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))

@@ -142,8 +142,6 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/survey.py.jinja: += to =: sums += tl.sum(off, 1)": f"{_GUESS}; {_PIVOT}",
     "templates/kernels/survey.py.jinja: 0.0 to 1.0: pivot = tl.where(pivot == pivot, pivot, 0.0)": "the mean of a "
     "sample is the same, whatever number its scores are taken about",
-    "templates/kernels/survey.py.jinja: drop - 1: high = tl.where(enough, high, middle - 1)": _GUESS,
-    "templates/kernels/survey.py.jinja: swap branches: high = tl.where(enough, high, middle - 1)": _GUESS,
     "templates/kernels/survey.py.jinja: < to <=: rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0) [2]": _GUESS,
     "templates/kernels/survey.py.jinja: drop the last block: padded = tl.cdiv(samples, 4) * 4": f"{_GUESS}; {_PIVOT}",
     "templates/kernels/survey.py.jinja: max to min: top = tl.max(top)": _GUESS,
@@ -151,10 +149,8 @@ EQUIVALENT: dict[str, str] = {
     f"templates/kernels/survey.py.jinja: - to +: fewest = {_ENOUGH}": _GUESS,
     f"templates/kernels/survey.py.jinja: maximum to minimum: fewest = {_ENOUGH}": _GUESS,
     "templates/kernels/survey.py.jinja: minimum to maximum: last = tl.cdiv(tl.minimum(first_row + (tl.program_id(0) + 1) * SCORE_ROWS, length), SURVEY_STEP)": _GUESS,
-    'templates/kernels/survey.py.jinja: == to !=: tl.store(high_ptr + out, tl.where(largest == largest, largest, float("inf")))': _GUESS,
     "templates/kernels/survey.py.jinja: drop a factor: s = n * SURVEY_STEP": _GUESS,
     "templates/kernels/survey.py.jinja: <= to <: rank = tl.where(s[None, :] <= t[:, None], rank_of(score_outer({{ accs() }})), 0)": _GUESS,
-    'templates/kernels/survey.py.jinja: -inf to 0: tl.store(low_ptr + out, tl.where(least == least, least, float("-inf")))': _GUESS,
     'templates/kernels/survey.py.jinja: one key more: total = tl.maximum(t + 1{{ " - FIRST" if plan.first }}{{ " - LAST" if plan.last }}, 0)': _GUESS,
     "templates/lib/scalar.py: < to <=: return tl.where(x < 0.0, 0.0, x)": _TIE,
     "templates/lib/scalar.py: <= to <: return tl.where((x <= y) | (x != x), x, y)": _TIE,
@@ -186,8 +182,6 @@ MISSED: dict[str, str] = {
     "of queries with few blocks to choose from; tests/runtime/test_blocks.py has them, and catches it",
     "templates/kernels/threshold.py.jinja: drop a mask: held = ((rank >= low) & (rank <= high)).to(tl.int32)": "it takes a "
     "bracket with an upper edge, as rows of hundreds of keys have; the long rows of tests/runtime/test_selection.py have one, and catch it",
-    "templates/kernels/ranks.py.jinja: min to max: low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)": "it takes "
-    "rows of 256 ranks and more; the wide blocks of tests/runtime/test_blocks.py have so many, and catch it",
     "templates/host/select.py.jinja: max to min: total = torch.where(own.amax(2) > OWN_MOST, -1, own.sum(2)).to(torch.int32)": "it "
     "takes a given choice of more keys than a budget allows; tests/runtime/test_schedules.py gives one, and catches it",
     "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
@@ -214,8 +208,6 @@ MISSED: dict[str, str] = {
     "templates/kernels/threshold.py.jinja: the bracket loses what is above it": "it takes a rank at the very edge of the "
     "sampled bracket, which has an upper edge only in rows of hundreds of keys; the long rows of "
     "tests/runtime/test_selection.py have one, and catch it",
-    'templates/kernels/settle.py.jinja: == to !=: if (need < 0) | (need > inside) | (inside > MARKED) | (tl.abs(squares) == float("inf")) | (squares != squares):': "rows "
-    f"without an infinite score are looked through whole for nothing; it takes one with no NaN beside it{_SURVEYED}",
     "templates/kernels/settle.py.jinja: drop + 1: for n0 in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS), 64):": "it "
     f"takes rows of more than 64 strips{_SURVEYED}",
     "templates/kernels/settle.py.jinja: < to <=: word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE": "it "

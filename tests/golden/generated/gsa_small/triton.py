@@ -42,8 +42,9 @@ LAUNCH = {
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
     "survey_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
-    "guess_kernel": {"num_warps": 4, "num_stages": 1},
+    "guess_kernel": {"num_warps": 2, "num_stages": 1},
     "mark_kernel": {"num_warps": 4, "num_stages": 3, "enable_fp_fusion": False},
+    "budget_kernel": {"num_warps": 1, "num_stages": 1},
     "keep_kernel": {"num_warps": 2, "num_stages": 2, "enable_fp_fusion": False},
     "settle_kernel": {"num_warps": 4, "num_stages": 1},
     "redo_kernel": {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False},
@@ -82,18 +83,19 @@ SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
 SCORE_STRIP = tl.constexpr(16)
 SCAN_KEYS = tl.constexpr(2048)
+NARROW_STEPS = tl.constexpr(16)  # after which a range is halved
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
 SURVEY_FROM = 8192  # the first query whose row is long enough to survey
-SURVEY_ROWS = 4096  # queries surveyed together
+HELD = tl.constexpr(8192)  # ranks of a row that is not, at most
+SURVEY_ROWS = 8192  # queries surveyed together
 REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a time
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
-GUESS_STEPS = tl.constexpr(10)  # of a bisection
 MARK_STRIP = tl.constexpr(32)
 MARKED = tl.constexpr(4096)  # keys near a threshold, at most
-COLLECT_KEYS = tl.constexpr(1024)
+COLLECT_KEYS = tl.constexpr(2048)
 COUNT_KEYS = tl.constexpr(4096)
 KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds
 KEEP_KEYS = tl.constexpr(1024)
@@ -308,31 +310,38 @@ def score_kernel(
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
-def bisect(rank, need, low, high):
+def narrow(rank, need, low, high, reached):
     """Narrows low .. high, between which the need-th largest of ``rank`` lies, down to one rank, or to one that just
-    ``need`` of them reach.
+    ``need`` of them reach; about ``reached`` of them reach ``low``.
     """
+    # How many too many reach ``low``, and how many are missing above ``high``: evenly spread, they tell where to look.
+    over = tl.maximum(reached - need - 0.5, 0.0)
+    short = need + 0.5
+    step = 0
+    raised = 0
     while low < high:
-        middle = low + (high - low + 1) // 2
+        share = tl.where(step < NARROW_STEPS, over / (over + short), 0.5)
+        middle = low + tl.minimum(1 + (share * (high - low).to(tl.float32)).to(tl.uint32), high - low)
         count = tl.sum((rank >= middle).to(tl.int32))
+        enough = count >= need
+        # An end that stays for a second time counts for half (the Illinois method), or it would stay for good.
+        over = tl.where(enough, count - need - 0.5, tl.where(raised < 0, over * 0.5, over))
+        short = tl.where(enough, tl.where(raised > 0, short * 0.5, short), need - count + 0.5)
+        raised = tl.where(enough, 1, -1)
         # Just as many as are needed: it is the least of them.
-        high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
-        low = tl.where(count >= need, middle, low)
+        high = tl.where(count == need, middle, tl.where(enough, high, middle - 1))
+        low = tl.where(enough, middle, low)
+        step += 1
     return low
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
-def nth_largest(rank, need):
-    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+def nth_largest(rank, need, held):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds about ``held``."""
     low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
     high = tl.max(rank)
-    if rank.shape[0] >= 256:
-        # The largest of every eight: no fewer of all reach the need-th largest of these. It spares half of the steps.
-        best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)
-        if need <= tl.sum((best != 0).to(tl.int32)):
-            low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)
-    low = bisect(rank, need, low, high)
+    low = narrow(rank, need, low, high, held)
     return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
 
 
@@ -356,7 +365,7 @@ def ranks_at(rank_ptr, s, begin, end):
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
     """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
     rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
-    limit = nth_largest(rank, need)
+    limit = nth_largest(rank, need, end - begin)
     return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
 
 
@@ -514,33 +523,74 @@ def threshold(
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
-def store_threshold(
-    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr, state_ptr, state_in_ptr,
-    first_row, rows, length, width, WIDE: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    limit, last = threshold(
-        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr, state_ptr, state_in_ptr,
-        batch, t, length, WIDE,
-    )  # fmt: skip
-    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-    tl.store(last_ptr + out, last)
+def held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length, MOST: tl.constexpr):
+    """As ``threshold``, for a row of MOST ranks at most: registers hold them."""
+    # Moments about one of the scores: about 0 a small variance would be lost.
+    pivot = score_of(tl.load(rank_ptr))
+    pivot = tl.where(pivot == pivot, pivot, 0.0)
+    count = tl.zeros((SCAN_KEYS,), tl.int32)
+    sums = tl.zeros((SCAN_KEYS,), tl.float32)
+    squares = tl.zeros((SCAN_KEYS,), tl.float32)
+    for n0 in range(0, t + 1, SCAN_KEYS):
+        rank = ranks_at(rank_ptr, n0 + tl.arange(0, SCAN_KEYS), 0, t + 1)
+        off = tl.where(rank != 0, score_of(rank.to(tl.int32, bitcast=True)) - pivot, 0.0)
+        count += (rank != 0).to(tl.int32)
+        sums += off
+        squares += off * off
+    row_count = tl.maximum(tl.sum(count), 1) * 1.0
+    off_mean = tl.sum(sums) / row_count
+    row_var = tl.maximum(tl.sum(squares) / row_count - off_mean * off_mean, 0.0)
+    s = tl.arange(0, MOST)
+    rank = ranks_at(rank_ptr, s, 0, t + 1)
+    # Forced keys take no part in the contest.
+    begin = 0 * t
+    end = t + 1 - LAST
+    rank = tl.where((s >= begin) & (s < end), rank, 0)
+    total = tl.sum((rank != 0).to(tl.int32))
+    ema0 = tl.load(state_ptr)
+    observed = ema0_input(row_var)
+    tl.store(state_in_ptr + batch * length + t, observed)
+    wanted = budget(ema0, row_var)
+    # 0 / 0 says nothing about a row, so it may keep the most.
+    wanted = tl.where(wanted == wanted, wanted, BUDGET_MOST * 1.0)
+    k = tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0).to(tl.int32)
+    k = tl.minimum(k, total)
+    tl.store(budget_ptr + batch * length + t, k)
+    # Every candidate: any rank above 0. None: no rank is above the largest.
+    limit = tl.where(k == 0, 0xFFFFFFFF, 0).to(tl.uint32)
+    last = 0 * k - 1
+    if (k > 0) & (k < total):
+        limit = nth_largest(rank, k, total)
+        last = length + 0 * k
+        ties = k - tl.sum((rank > limit).to(tl.int32))
+        if tl.sum((rank == limit).to(tl.int32)) > ties:
+            last = last_of(rank_ptr, begin, end, limit, ties)
+    return limit, last
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def threshold_kernel(
-    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr, state_ptr, state_in_ptr,
+    rank_ptr, threshold_ptr, last_ptr, budget_ptr, state_ptr, state_in_ptr,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Per query: its budget k_t, the rank of its k_t-th best candidate, and the last key of that rank that it takes."""
-    store_threshold(
-        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr, state_ptr, state_in_ptr,
-        first_row, rows, length, width, True,
-    )  # fmt: skip
+    """Per query whose row is not surveyed: its budget k_t, the rank of its k_t-th best candidate, and the last key of
+    that rank that it takes.
+    """
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    rank_ptr += out * width
+    # As few registers as hold it.
+    if t < HELD // 4:
+        limit, last = held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length, HELD // 4)
+    elif t < HELD // 2:
+        limit, last = held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length, HELD // 2)
+    else:
+        limit, last = held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length, HELD)
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(last_ptr + out, last)
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -644,25 +694,28 @@ def survey_kernel(
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
-def around_nth(rank, need, bottom, top):
-    """Two values close below and above the need-th largest of ``rank`` (uint32), which lie in bottom .. top."""
-    low = tl.minimum(bottom, top)
-    high = top
-    for _ in range(0, GUESS_STEPS):
-        middle = low + (high - low + 1) // 2
-        enough = tl.sum((rank >= middle).to(tl.int32)) >= need
-        low = tl.where(enough, middle, low)
-        high = tl.where(enough, high, middle - 1)
+def enclose(sample_ptr, samples, near, far, bottom, top, MOST: tl.constexpr):
+    """Two ranks, below the far-th and above the near-th best of a row's samples, MOST at most."""
+    i = tl.arange(0, MOST)
+    rank = tl.load(sample_ptr + i, mask=i < samples, other=0).to(tl.uint32, bitcast=True)
+    held = tl.sum((rank != 0).to(tl.int32))
+    # What is above the sample's best few, or below its worst, has no bound in it.
+    high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    if near >= 1:
+        high = narrow(rank, near, bottom, top, held)
+    low = tl.full((), 1, tl.uint32)
+    if held >= far:
+        low = narrow(rank, far, bottom, top, held)
     return low, high
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def guess_kernel(
-    sample_ptr, low_ptr, high_ptr, pivot_ptr, state_ptr,
+    sample_ptr, middle_ptr, reach_ptr, state_ptr,
     first_row, rows, length, sample_width,
 ):  # fmt: skip
-    """Per query: two scores that almost surely enclose its threshold, and about what its mean score is, from its sample."""
+    """Per query, from its sample: a score, and how far from it, at most, its threshold almost surely is."""
     row = tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
@@ -672,7 +725,7 @@ def guess_kernel(
     # Those of later keys, up to a whole number of four, are 0.
     padded = tl.cdiv(samples, 4) * 4
     # Four neighbours at a time: what is taken among them costs no exchange between threads.
-    wide: tl.constexpr = SAMPLE // 4
+    wide: tl.constexpr = SAMPLE // 8
     n = tl.arange(0, wide)[:, None] * 4 + tl.arange(0, 4)[None, :]
     held = tl.zeros((wide,), tl.int32)
     top = tl.zeros((wide,), tl.uint32)
@@ -681,7 +734,7 @@ def guess_kernel(
     pivot = tl.where(pivot == pivot, pivot, 0.0)
     sums = tl.zeros((wide,), tl.float32)
     squares = tl.zeros((wide,), tl.float32)
-    for n0 in range(0, samples, SAMPLE):
+    for n0 in range(0, samples, SAMPLE // 2):
         rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
         real = rank != 0
         held += tl.sum(real.to(tl.int32), 1)
@@ -695,7 +748,6 @@ def guess_kernel(
     bottom = tl.min(bottom)
     many = tl.maximum(tl.sum(held), 1) * 1.0
     off_mean = tl.sum(sums) / many
-    row_mean = pivot + off_mean
     row_var = tl.maximum(tl.sum(squares) / many - off_mean * off_mean, 0.0)
     ema0 = tl.load(state_ptr)
     wanted = budget(ema0, row_var)
@@ -716,9 +768,9 @@ def guess_kernel(
         sparse = tl.load(sample_ptr + tl.arange(0, few) * (samples // few)).to(tl.uint32, bitcast=True)
         mean = far * (few * 1.0) / samples
         last = tl.ceil(mean + 4.0 * tl.sqrt(mean) + 2.0).to(tl.int32)
-        floor = around_nth(sparse, last, bottom, top)[0]
+        floor = narrow(sparse, last, bottom, top, few)
         kept = 0
-        for n0 in range(0, samples, SAMPLE):
+        for n0 in range(0, samples, SAMPLE // 2):
             rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
             good = (rank.to(tl.uint32, bitcast=True) >= floor).to(tl.int32)
             count = tl.sum(good, 1)
@@ -729,24 +781,25 @@ def guess_kernel(
         # They were written by other threads than will read them.
         tl.debug_barrier()
         samples = tl.minimum(kept, SAMPLE)
-    i = tl.arange(0, SAMPLE)
-    best = tl.load(sample_ptr + i, mask=i < samples, other=0).to(tl.uint32, bitcast=True)
-    high = around_nth(best, near, bottom, top)[1]
-    low = around_nth(best, far, bottom, top)[0]
-    # What is above the sample's best few, or below its worst, has no bound in it.
-    high = tl.where(near >= 1, high, 0xFFFFFFFF)
-    low = tl.where(tl.sum((best != 0).to(tl.int32)) >= far, low, 1)
+    # As few registers as hold them.
+    if samples <= SAMPLE // 2:
+        low, high = enclose(sample_ptr, samples, near, far, bottom, top, SAMPLE // 2)
+    else:
+        low, high = enclose(sample_ptr, samples, near, far, bottom, top, SAMPLE)
     if total <= MARKED:
         # Few enough to look at every one.
         low = tl.full((), 1, tl.uint32)
         high = tl.full((), 0xFFFFFFFF, tl.uint32)
-    least = score_of(low.to(tl.uint32).to(tl.int32, bitcast=True))
-    largest = score_of(high.to(tl.uint32).to(tl.int32, bitcast=True))
+    least = score_of(low.to(tl.int32, bitcast=True))
+    largest = score_of(high.to(tl.int32, bitcast=True))
     out = batch * rows + row
-    # An edge that is no number bounds nothing.
-    tl.store(low_ptr + out, tl.where(least == least, least, float("-inf")))
-    tl.store(high_ptr + out, tl.where(largest == largest, largest, float("inf")))
-    tl.store(pivot_ptr + out, row_mean)
+    middle = least * 0.5 + largest * 0.5
+    reach = tl.maximum(largest - middle, middle - least)
+    # An edge that is no number bounds nothing: all that is on its side of the other one is within reach.
+    edge = tl.where(least == least, least, tl.where(largest == largest, largest, 0.0))
+    middle = tl.where(middle == middle, middle, edge)
+    tl.store(middle_ptr + out, middle)
+    tl.store(reach_ptr + out, tl.where(reach == reach, reach, float("inf")))
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -757,19 +810,31 @@ def columns_sum(x):
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
+@triton.jit
+def words_of(marks):
+    """[rows, keys], rows as ``mark_kernel`` has them, to [tiles, keys]: the marks of a tile's queries together."""
+    marks = tl.reshape(marks, (marks.shape[0] // 16, 2, 16 // TILE, TILE // 2, marks.shape[1]))
+    marks = tl.sum(tl.sum(marks, 1), 2)
+    return tl.reshape(marks, (marks.shape[0] * marks.shape[1], marks.shape[2]))
+
+
+# [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def mark_kernel(
-    iq_ptr, ik_ptr, iw_ptr, ib_ptr, low_ptr, high_ptr, mark_ptr, found_ptr, moment_ptr, pivot_ptr,
+    iq_ptr, ik_ptr, iw_ptr, ib_ptr, middle_ptr, reach_ptr, mark_ptr, found_ptr, moment_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Marks what scores above the guess and what lies inside it: two bits a query in the words of its tile.
+    """Marks what scores above the middle of the guess, and what lies inside it: two bits a query in the words of its tile.
 
-    ``found`` [batch, rows, 2] counts what is above; ``moment`` [batch, rows, strips, 2] sums scores and squares, NaN
+    ``found`` [batch, rows, 2] counts what is above; ``moment`` [batch, rows, strips, 2] sums distances from the middle and squares, NaN
     where a score is not finite.
     """
     batch = tl.program_id(2).to(tl.int64)
-    local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
+    i = tl.arange(0, SCORE_ROWS)
+    # Rows i and i + 8 of a matrix instruction lie in one thread: as neighbours of a tile they need no exchange for its words.
+    i = i // 16 * 16 + i % 8 // (TILE // 2) * TILE + i % (TILE // 2) * 2 + i // 8 % 2
+    local = tl.program_id(0) * SCORE_ROWS + i
     t = first_row + local
     row_ok = (local < rows) & (t < length)
     first = first_row + tl.program_id(0) * SCORE_ROWS
@@ -793,13 +858,12 @@ def mark_kernel(
     b2 = tl.load(ib_ptr + 2).to(tl.float32)
     b3 = tl.load(ib_ptr + 3).to(tl.float32)
     out = batch * rows + local
-    low = tl.load(low_ptr + out, mask=row_ok, other=float("inf"))[:, None]
-    high = tl.load(high_ptr + out, mask=row_ok, other=float("inf"))[:, None]
-    pivot = tl.load(pivot_ptr + out, mask=row_ok, other=0.0)[:, None]
+    middle = tl.load(middle_ptr + out, mask=row_ok, other=0.0)[:, None]
+    reach = tl.load(reach_ptr + out, mask=row_ok, other=0.0)[:, None]
     sums = tl.zeros((SCORE_ROWS, 8), tl.float32)
     squares = tl.zeros((SCORE_ROWS, 8), tl.float32)
     over = tl.zeros((SCORE_ROWS, 8), tl.int32)
-    bit = (1 << (tl.arange(0, SCORE_ROWS) % TILE))[:, None]
+    bit = (1 << (i % TILE))[:, None]
     words = tl.program_id(0) * (SCORE_ROWS // TILE) + tl.arange(0, SCORE_ROWS // TILE)
     words = mark_ptr + ((batch * (rows // TILE) + words) * (width // WORDS))[:, None]
     # Keys that every query here sees come in whole blocks and need no mask.
@@ -814,23 +878,25 @@ def mark_kernel(
                 k = tl.load(ik_ptr + k_off)
             acc0 = score_tile(q0, q1, q2, q3, w0, w1, w2, w3, b0, b1, b2, b3, k)
             score = score_outer(acc0)
-            better = score > high
-            inside = (score >= low) & (better == 0)
-            off = score - pivot
+            off = score - middle
+            above = off > 0.0
+            inside = tl.abs(off) <= reach
             if edge:
                 seen = (s[None, :] <= t[:, None]) & row_ok[:, None]
                 off = tl.where(seen, off, 0.0)
                 # Forced keys take no part in the contest.
                 seen = seen & (s[None, :] <= t[:, None] - LAST)
-                better = better & seen
+                above = above & seen
                 inside = inside & seen
             sums += columns_sum(off)
             squares += columns_sum(off * off)
-            over += columns_sum(better.to(tl.int32))
-            marked = tl.where(better, bit, tl.where(inside, bit << INSIDE, 0))
-            word = tl.sum(tl.reshape(marked, (SCORE_ROWS // TILE, TILE, SCORE_KEYS)), 1)
+            marked = tl.where(above, bit, 0)
+            over += columns_sum(marked)
+            marked |= tl.where(inside, bit << INSIDE, 0)
+            word = words_of(marked)
             tl.store(words + s[None, :], word)
-    tl.atomic_add(found_ptr + out * 2 + 1, tl.sum(over, 1), mask=row_ok, sem="relaxed")
+    # A query's mark for each that is above.
+    tl.atomic_add(found_ptr + out * 2 + 1, tl.sum(over, 1) >> (i % TILE), mask=row_ok, sem="relaxed")
     # In an order of their own, so that the sums repeat.
     strip = out * tl.num_programs(1) + tl.program_id(1)
     tl.store(moment_ptr + strip * 2, tl.sum(sums, 1), mask=row_ok)
@@ -844,7 +910,9 @@ def keep_kernel(
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Keeps the scores of what is marked as inside a guess, and where it is; ``near`` is scratch of each program's own."""
+    """Keeps the scores of what is marked as inside a guess, of its half where the threshold is, and where it is; ``near`` is
+    scratch of each program's own.
+    """
     batch = tl.program_id(2).to(tl.int64)
     local = tl.program_id(0) * KEEP_ROWS + tl.arange(0, KEEP_ROWS)
     t = first_row + local
@@ -854,7 +922,9 @@ def keep_kernel(
     end = tl.minimum(begin + MARK_STRIP * SCORE_KEYS, last)
     if begin >= end:
         return
-    # The keys that any query here has inside its guess: few, where neighbours choose alike.
+    out = batch * rows + local
+    upper = (tl.load(found_ptr + out * 2 + 1, mask=row_ok, other=1) <= 0).to(tl.int32)
+    # The keys that any query here has in that half of its guess: few, where neighbours choose alike.
     program = (batch * tl.num_programs(0) + tl.program_id(0)) * tl.num_programs(1) + tl.program_id(1)
     near_ptr += program * MARK_STRIP * SCORE_KEYS
     words = mark_ptr + (batch * (rows // TILE) + tl.program_id(0) * (KEEP_ROWS // TILE)) * width
@@ -865,8 +935,10 @@ def keep_kernel(
         s = n0 + place
         wanted = tl.zeros((KEEP_KEYS // 8, 8), tl.int32)
         for i in tl.static_range(0, KEEP_ROWS // TILE):
-            wanted |= tl.load(words + i * width + s, mask=s // 8 < tl.cdiv(end, 8), other=0).to(tl.int32)
-        wanted = (((wanted >> INSIDE) & ABOVE) != 0).to(tl.int32)
+            word = tl.load(words + i * width + s, mask=s // 8 < tl.cdiv(end, 8), other=0).to(tl.int32)
+            halves = tl.sum(tl.where(tl.arange(0, KEEP_ROWS) // TILE == i, upper << (local % TILE), 0))
+            wanted |= (word >> INSIDE) & ~(word ^ halves)
+        wanted = ((wanted & ABOVE) != 0).to(tl.int32)
         count = tl.sum(wanted, 1)
         slot = filled + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1) - wanted
         tl.store(near_ptr + slot, s, mask=wanted == 1)
@@ -888,7 +960,6 @@ def keep_kernel(
     b1 = tl.load(ib_ptr + 1).to(tl.float32)
     b2 = tl.load(ib_ptr + 2).to(tl.float32)
     b3 = tl.load(ib_ptr + 3).to(tl.float32)
-    out = batch * rows + local
     own = mark_ptr + ((batch * (rows // TILE) + local // TILE) * width)[:, None]
     kept, places = kept_ptr + out * MARKED, place_ptr + out * MARKED
     for n0 in range(0, filled, SCORE_KEYS):
@@ -900,7 +971,8 @@ def keep_kernel(
         score = score_outer(acc0)
         # The mark decides, and not the score once more: what is above a guess is never inside it too.
         word = tl.load(own + s[None, :], mask=row_ok[:, None] & (n < filled)[None, :], other=0).to(tl.int32)
-        inside = (word >> (local % TILE + INSIDE)[:, None]) & 1
+        word = word >> (local % TILE)[:, None]
+        inside = (word >> INSIDE) & ~(word ^ upper[:, None]) & 1
         count = tl.sum(inside, 1)
         taken = tl.atomic_add(found_ptr + out * 2, count, mask=row_ok & (count > 0), sem="relaxed")
         # Their order is that of arrival; what is made of them does not depend on it.
@@ -912,35 +984,35 @@ def keep_kernel(
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
-def mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, shift, MOST: tl.constexpr):
-    """Marks the best ``need`` of the ``inside`` keys that are kept, MOST at most; of equal ones the smaller positions."""
+def best_of(kept_ptr, place_ptr, inside, need, t, MOST: tl.constexpr):
+    """Of the ``inside`` keys that are kept, MOST at most: the need-th largest rank, and the last position of that rank
+    among the best ``need``, where equal ones go by position.
+    """
     i = tl.arange(0, MOST)
     score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
     rank = rank_of(score).to(tl.uint32, bitcast=True)
-    place = tl.load(place_ptr + i, mask=i < inside, other=0)
-    limit = nth_largest(rank, need)
+    limit = nth_largest(rank, need, inside)
     ties = need - tl.sum((rank > limit).to(tl.int32))
     last = t
     if tl.sum((rank == limit).to(tl.int32)) > ties:
-        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties).to(tl.int32) + 1
-    chosen = (rank > limit) | ((rank == limit) & (place <= last))
-    bit = tl.full((MOST,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + shift)
-    tl.atomic_or(bits_ptr + place // WORDS, bit, mask=chosen, sem="relaxed")
+        place = tl.load(place_ptr + i, mask=i < inside, other=0)
+        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties, ties).to(tl.int32) + 1
+    return limit, last
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit(do_not_specialize=["first_row", "rows", "length", "strips"])
-def settle_kernel(
-    bits_ptr, kept_ptr, place_ptr, found_ptr, budget_ptr, missed_ptr, moment_ptr, pivot_ptr, state_ptr, state_in_ptr,
-    first_row, rows, length, width, strips,
+def budget_kernel(
+    found_ptr, budget_ptr, moment_ptr, middle_ptr, state_ptr, state_in_ptr,
+    first_row, rows, length, strips,
 ):  # fmt: skip
-    """Per query: its budget k_t, and marks on the best of what lies inside the guess; ``missed`` where k_t does not."""
+    """Per query: its budget k_t, and in place of the count of what is above the middle of its guess, how many k_t wants of
+    what is below; negative: how many too many are above.
+    """
     row = tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
-    inside = tl.load(found_ptr + out * 2)
-    above = tl.load(found_ptr + out * 2 + 1)
     total = tl.maximum(t + 1 - LAST, 0)
     row_count = t + 1.0
     sums = 0.0
@@ -962,18 +1034,52 @@ def settle_kernel(
     k = tl.minimum(tl.floor(wanted), BUDGET_MOST * 1.0).to(tl.int32)
     k = tl.minimum(k, total)
     tl.store(budget_ptr + batch * length + t, k)
-    need = k - above
+    need = k - tl.load(found_ptr + out * 2 + 1)
+    # A score that is not finite is for the ranks to look through, which leave it out: more than there can be.
+    finite = tl.abs(squares) < float("inf")
+    tl.store(found_ptr + out * 2 + 1, tl.where(finite, need, -length - 1))
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit(do_not_specialize=["first_row", "rows", "length"])
+def settle_kernel(
+    bits_ptr, kept_ptr, place_ptr, found_ptr, missed_ptr,
+    first_row, rows, length, width,
+):  # fmt: skip
+    """Per query: marks on the best of what is kept, and none on the rest of it; ``missed`` where k_t is not in the guess."""
+    row = tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    inside = tl.load(found_ptr + out * 2)
+    need = tl.load(found_ptr + out * 2 + 1)
     kept_ptr += out * MARKED
     place_ptr += out * MARKED
-    # A score that is not finite is for the ranks to look through, which leave it out.
-    if (need < 0) | (need > inside) | (inside > MARKED) | (tl.abs(squares) == float("inf")) | (squares != squares):
+    # What is above the middle has its mark: of that half, too many are to lose it.
+    marked = need <= 0
+    need += tl.where(marked, inside, 0)
+    if (need < 0) | (need > inside) | (inside > MARKED):
         tl.store(missed_ptr + batch * length + t, 1)
-    elif need > 0:
+    else:
+        # All of them, or none.
+        limit = tl.where(need == 0, 0xFFFFFFFF, 0).to(tl.uint32)
+        last = t
+        if (need > 0) & (need < inside):
+            # As few registers as hold them.
+            if inside <= MARKED // 4:
+                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED // 4)
+            elif inside <= MARKED // 2:
+                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED // 2)
+            else:
+                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED)
         bits_ptr += (batch * (rows // TILE) + row // TILE) * width // WORDS
-        if inside <= MARKED // 2:
-            mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, row % TILE, MARKED // 2)
-        else:
-            mark_best(bits_ptr, kept_ptr, place_ptr, inside, need, t, row % TILE, MARKED)
+        for i0 in range(0, inside, MARKED // 4):
+            i = i0 + tl.arange(0, MARKED // 4)
+            rank = rank_of(tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))).to(tl.uint32, bitcast=True)
+            place = tl.load(place_ptr + i, mask=i < inside, other=0)
+            chosen = (rank > limit) | ((rank == limit) & (place <= last))
+            bit = tl.full((MARKED // 4,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + row % TILE)
+            tl.atomic_xor(bits_ptr + place // WORDS, bit, mask=(i < inside) & (chosen != marked), sem="relaxed")
 
 
 # [gsa.gsa:12] score[t, s] = sum(j) sigmoid(w[t, j]) * sigmoid(q[t, j] . k[s] / sqrt(dim) + b[j])
@@ -1040,15 +1146,21 @@ def redo_kernel(
     slot = batch * tl.num_programs(0) + tl.program_id(0)
     rank_ptr += slot * width
     candidate_ptr += slot * CANDIDATES
-    for turn in range(0, tl.cdiv(count, tl.num_programs(0))):
-        row = tl.program_id(0) + turn * tl.num_programs(0)
-        if tl.load(missed_ptr + batch * length + first_row + row, mask=row < count, other=0) != 0:
-            redo(
-                iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr,
-                bits_ptr + (batch * (rows // TILE) + row // TILE) * width // WORDS,
-                stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-                batch, first_row + row, row % TILE, length,
-            )  # fmt: skip
+    missed_ptr += batch * length + first_row
+    turns = tl.cdiv(count, tl.num_programs(0))
+    # Few queries miss, so that many are asked at a time.
+    for turn0 in range(0, turns, 32):
+        asked = tl.program_id(0) + (turn0 + tl.arange(0, 32)) * tl.num_programs(0)
+        if tl.sum(tl.load(missed_ptr + asked, mask=asked < count, other=0)) > 0:
+            for turn in range(turn0, tl.minimum(turn0 + 32, turns)):
+                row = tl.program_id(0) + turn * tl.num_programs(0)
+                if tl.load(missed_ptr + row, mask=row < count, other=0) != 0:
+                    redo(
+                        iq_ptr, ik_ptr, iw_ptr, ib_ptr, rank_ptr, candidate_ptr, budget_ptr, state_ptr, state_in_ptr,
+                        bits_ptr + (batch * (rows // TILE) + row // TILE) * width // WORDS,
+                        stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+                        batch, first_row + row, row % TILE, length,
+                    )  # fmt: skip
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -1716,14 +1828,9 @@ def chunk_rows(batch, length):
     """
     step = max(SCORE_ROWS.value, TILE.value)
     width = rank_width(length)
-    row = 4 * batch * (width + candidates(width))
+    row = 4 * batch * width
     fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
-
-
-def candidates(width):
-    """How many ranks near its threshold a row of ``width`` keeps beside: none where registers hold all of it."""
-    return CANDIDATES.value if width > CANDIDATES.value else 0
 
 
 def rank_width(length):
@@ -1732,10 +1839,10 @@ def rank_width(length):
 
 
 def survey_rows(batch, length):
-    """How many queries are surveyed together, in twice the workspace: a multiple of a score tile and of a query tile."""
+    """How many queries are surveyed together, in one and a half times the workspace: a multiple of a score tile and of a query tile."""
     step = max(SCORE_ROWS.value, TILE.value)
     row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value
-    rows = min(SURVEY_ROWS // batch, 2 * WORKSPACE // (batch * row), length - SURVEY_FROM)
+    rows = min(SURVEY_ROWS // batch, 3 * WORKSPACE // (2 * batch * row), length - SURVEY_FROM)
     return triton.cdiv(max(rows, 1), step) * step
 
 
@@ -1770,7 +1877,6 @@ class Selector:
         self.rows, self.width = chunk_rows(batch, length), rank_width(length)
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
-        self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
         self.last = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
@@ -1782,7 +1888,7 @@ class Selector:
             self.marks = torch.empty(size // TILE.value * self.mark_width, dtype=MARK, device=device)
             self.kept = torch.empty(size * MARKED.value, dtype=torch.float32, device=device)
             self.places = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
-            self.low, self.high = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
+            self.middle, self.reach = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
             self.found = torch.empty(size * 2, dtype=torch.int32, device=device)
             self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
             strips = self.strips * MARK_STRIP.value * SCORE_KEYS.value
@@ -1795,7 +1901,6 @@ class Selector:
             )
             self.scratch = torch.empty(scratch, dtype=torch.int32, device=device)
             self.moments = torch.empty(size * self.strips * 2, dtype=torch.float32, device=device)
-            self.pivot = torch.empty(size, dtype=torch.float32, device=device)
         self.state = state
         self.state_inputs = torch.empty((1, batch, length), dtype=torch.float32, device=device)
 
@@ -1829,7 +1934,7 @@ class Selector:
             **LAUNCH["score_kernel"],
         )  # fmt: skip
         threshold_kernel[(count, self.batch)](
-            self.ranks, self.candidates, self.threshold, self.last, self.budget, self.state, self.state_inputs,
+            self.ranks, self.threshold, self.last, self.budget, self.state, self.state_inputs,
             first, self.rows, self.length, self.width,
             **LAUNCH["threshold_kernel"],
         )  # fmt: skip
@@ -1845,21 +1950,24 @@ class Selector:
             *index, self.scratch, *index_strides, *size, self.sample_width, **LAUNCH["survey_kernel"],
         )  # fmt: skip
         guess_kernel[(count, self.batch)](
-            self.scratch, self.low, self.high, self.pivot, self.state,
+            self.scratch, self.middle, self.reach, self.state,
             *size, self.sample_width, **LAUNCH["guess_kernel"],
         )  # fmt: skip
         self.found.zero_()
         mark_kernel[(tiles, self.strips, self.batch)](
-            *index, self.low, self.high, self.marks, self.found, self.moments, self.pivot,
+            *index, self.middle, self.reach, self.marks, self.found, self.moments,
             *index_strides, *size, self.mark_width, **LAUNCH["mark_kernel"],
+        )  # fmt: skip
+        budget_kernel[(count, self.batch)](
+            self.found, self.budget, self.moments, self.middle, self.state, self.state_inputs,
+            *size, self.strips, **LAUNCH["budget_kernel"],
         )  # fmt: skip
         keep_kernel[(triton.cdiv(count, KEEP_ROWS.value), self.strips, self.batch)](
             *index, self.marks, self.scratch, self.kept, self.places, self.found,
             *index_strides, *size, self.mark_width, **LAUNCH["keep_kernel"],
         )  # fmt: skip
         settle_kernel[(count, self.batch)](
-            bits, self.kept, self.places, self.found, self.budget, self.missed, self.moments, self.pivot, self.state, self.state_inputs,
-            *size, self.mark_width, self.strips, **LAUNCH["settle_kernel"],
+            bits, self.kept, self.places, self.found, self.missed, *size, self.mark_width, **LAUNCH["settle_kernel"],
         )  # fmt: skip
         ranks, near = self.scratch, self.scratch[self.batch * self.redone * self.mark_width :]
         redo_kernel[(min(self.redone, count), self.batch)](

@@ -69,6 +69,7 @@ SCORE_ROWS = tl.constexpr(64)
 SCORE_KEYS = tl.constexpr(32)
 SCORE_STRIP = tl.constexpr(16)
 SCAN_KEYS = tl.constexpr(2048)
+NARROW_STEPS = tl.constexpr(16)  # after which a range is halved
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
@@ -211,31 +212,38 @@ def score_kernel(
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 @triton.jit
-def bisect(rank, need, low, high):
+def narrow(rank, need, low, high, reached):
     """Narrows low .. high, between which the need-th largest of ``rank`` lies, down to one rank, or to one that just
-    ``need`` of them reach.
+    ``need`` of them reach; about ``reached`` of them reach ``low``.
     """
+    # How many too many reach ``low``, and how many are missing above ``high``: evenly spread, they tell where to look.
+    over = tl.maximum(reached - need - 0.5, 0.0)
+    short = need + 0.5
+    step = 0
+    raised = 0
     while low < high:
-        middle = low + (high - low + 1) // 2
+        share = tl.where(step < NARROW_STEPS, over / (over + short), 0.5)
+        middle = low + tl.minimum(1 + (share * (high - low).to(tl.float32)).to(tl.uint32), high - low)
         count = tl.sum((rank >= middle).to(tl.int32))
+        enough = count >= need
+        # An end that stays for a second time counts for half (the Illinois method), or it would stay for good.
+        over = tl.where(enough, count - need - 0.5, tl.where(raised < 0, over * 0.5, over))
+        short = tl.where(enough, tl.where(raised > 0, short * 0.5, short), need - count + 0.5)
+        raised = tl.where(enough, 1, -1)
         # Just as many as are needed: it is the least of them.
-        high = tl.where(count == need, middle, tl.where(count > need, high, middle - 1))
-        low = tl.where(count >= need, middle, low)
+        high = tl.where(count == need, middle, tl.where(enough, high, middle - 1))
+        low = tl.where(enough, middle, low)
+        step += 1
     return low
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 @triton.jit
-def nth_largest(rank, need):
-    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds as many; by bisection."""
+def nth_largest(rank, need, held):
+    """The need-th largest of ``rank`` (uint32, 0 where there is none), which holds about ``held``."""
     low = tl.min(tl.where(rank == 0, 0xFFFFFFFF, rank).to(tl.uint32))
     high = tl.max(rank)
-    if rank.shape[0] >= 256:
-        # The largest of every eight: no fewer of all reach the need-th largest of these. It spares half of the steps.
-        best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)
-        if need <= tl.sum((best != 0).to(tl.int32)):
-            low = bisect(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high)
-    low = bisect(rank, need, low, high)
+    low = narrow(rank, need, low, high, held)
     return tl.min(tl.where(rank >= low, rank, 0xFFFFFFFF).to(tl.uint32))
 
 
@@ -259,7 +267,7 @@ def ranks_at(rank_ptr, s, begin, end):
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
     """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
     rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
-    limit = nth_largest(rank, need)
+    limit = nth_largest(rank, need, end - begin)
     return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
 
 
