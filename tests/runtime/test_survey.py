@@ -54,6 +54,7 @@ def surveying(attention: gsa_dsl.CompiledAttention, **constants: int) -> Iterato
         def survey(self, first: int, count: int, *lists: Any) -> None:
             super().survey(first, count, *lists)
             told["surveyed"] += count * self.batch
+            told["found"] = self.found.view(-1, 2)[:count].clone()
             told["missed"] += int(self.missed[:, first : first + count].sum())
 
     changed: dict[str, Any] = {"SURVEY_FROM": 8, "Selector": Told}
@@ -72,7 +73,9 @@ def tables() -> dict[str, Tensor]:
     few = torch.randint(0, 3, (1, LENGTH, LENGTH), generator=generator).float()
     numbers = torch.tensor([-1.0, 0.5, 2.3, *CODES.values()])  # no row whose budget is just a whole number
     odd = numbers[torch.randint(len(numbers), (1, LENGTH, LENGTH), generator=generator)]
-    return {"normal": normal, "few values": few, "no numbers": odd, "one value": torch.full((1, LENGTH, LENGTH), 2.5)}
+    sizes = normal.sign() * 2.0 ** torch.randint(-40, 40, (1, LENGTH, LENGTH), generator=generator)
+    alike = torch.full((1, LENGTH, LENGTH), 2.5)
+    return {"normal": normal, "few values": few, "no numbers": odd, "one value": alike, "all sizes": sizes}
 
 
 @pytest.mark.parametrize("scores", list(tables()))
@@ -82,6 +85,27 @@ def test_the_choice_is_the_references(budget: str, scores: str) -> None:
     with surveying(attention) as told:
         check(attention, tables()[scores])
     assert told["surveyed"] == LENGTH - 8
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize("scores", ["few values", "all sizes"])
+def test_a_rank_is_found_in_whatever_steps(scores: str, steps: int) -> None:
+    for budget in ("some", "by spread"):
+        attention = compiled(BUDGETS[budget])
+        with surveying(attention, NARROW_STEPS=steps, SURVEY_STEP=1):
+            check(attention, tables()[scores])
+
+
+def test_only_the_half_of_a_guess_with_the_threshold_is_kept() -> None:
+    attention = compiled("select top 9 tokens")
+    scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(8))
+    with surveying(attention, MARKED=32) as told:
+        check(attention, scores)
+    kept, need = told["found"].unbind(1)
+    # Rows so short are inside their guess almost whole.
+    assert told["missed"] < 5
+    assert 10 <= kept.float().mean() <= 25
+    assert min((need > 0).sum(), (need <= 0).sum()) >= 5
 
 
 @pytest.mark.parametrize(("step", "marked"), [(1, 4), (2, 4), (2, 16), (4, 4), (4, 16)])
@@ -134,7 +158,7 @@ def test_keys_that_are_kept_and_collected_come_in_steps_of_any_length(tiles: dic
     assert told["missed"] < told["surveyed"]
 
 
-@pytest.mark.parametrize("tile", [4, 16])
+@pytest.mark.parametrize("tile", [1, 2, 4, 16])
 def test_words_of_every_width_hold_the_marks(tile: int) -> None:
     attention = compiled(BUDGETS["forced"], replace(TILES, tile=tile, score_rows=32))
     scores = torch.randn(1, 60, 60, generator=torch.Generator().manual_seed(2))
@@ -158,7 +182,7 @@ def test_every_strip_of_a_row_tells_of_a_score_that_is_no_number(budget: str) ->
         lists = module.empty_lists(1, 1, length, torch.device("cpu"))
         selector.choose(first, length - first, lists, 0)
     chosen = module.mask_from_lists(lists, length)
-    assert told == {"surveyed": length - first, "missed": 1}
+    assert (told["surveyed"], told["missed"]) == (length - first, 1)
     assert torch.equal(chosen, attention.reference(**operands).selected[:, first:])
 
 
