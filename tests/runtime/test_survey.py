@@ -38,8 +38,10 @@ BUDGETS = {
 }
 
 
-def compiled(clauses: str, config: KernelConfig = TILES, *, dim: int = 64) -> gsa_dsl.CompiledAttention:
-    indexer = f"indexer {{ heads 1 dim {dim} keys shared score[t, s] = {SCORE} }}"
+def compiled(
+    clauses: str, config: KernelConfig = TILES, *, dim: int = 64, score: str = SCORE
+) -> gsa_dsl.CompiledAttention:
+    indexer = f"indexer {{ heads 1 dim {dim} keys shared score[t, s] = {score} }}"
     text = f"attention a {{ causal\n {indexer}\n {clauses} }}"
     return gsa_dsl.compile(text, heads=2, kv_heads=1, head_dim=16, backend="interpret", config=config)
 
@@ -136,6 +138,20 @@ def test_a_good_guess_leaves_little_to_look_at(most: int, sample: int, misses: i
         check(attention, scores)
     assert told["surveyed"] == 52
     assert told["missed"] <= misses
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_no_key_is_listed_for_a_query_that_is_not_there(first: int) -> None:
+    """A list has no room for what all of the positions that fill a tile would choose."""
+    attention = compiled(f"select top 2 tokens\n  always first {max(first, 1)}, last 1", score=f"{SCORE} + 1")
+    length = 61
+    scores = torch.randn(1, length, length, generator=torch.Generator().manual_seed(9))
+    with PoisonedMemory(), surveying(attention) as told:
+        _, aux = attention(**with_scores(scores), return_aux=True)
+    lists = aux.selection.lists
+    listed = torch.arange(lists.word.shape[2]) < lists.count[:, -1, None]
+    assert told["surveyed"] == length - 8
+    assert not (torch.where(listed, lists.word[:, -1].int(), 0) >> (length % TILES.tile)).any()
 
 
 @pytest.mark.parametrize("tile", [2, 8, 16])

@@ -15,6 +15,7 @@ import pytest
 from gsa_dsl.options import KernelConfig, Launch
 from gsa_dsl.tuning.key import Key, driver_version, length_bucket, overlap_bucket, spec_digest
 from gsa_dsl.tuning.lookup import lookup
+from gsa_dsl.tuning.space import space_digest
 from gsa_dsl.tuning.store import SHIPPED, Contents, NotAStore, Store, dump, parse
 from tests.codegen.generated import ROOT
 from tests.tuning.entries import entry, key
@@ -237,6 +238,15 @@ def test_what_is_shipped_can_be_read() -> None:
         contents = parse(path.read_text(encoding="utf-8"))
         assert contents.entries, path
         assert not contents.unread, path
+
+
+def test_what_is_shipped_is_for_the_examples_and_the_space_of_today() -> None:
+    """Where what may be chosen has changed nobody would find these results, nor learn that they are gone."""
+    specs = {spec_digest(path.read_text(encoding="utf-8"), {}) for path in (ROOT / "examples").glob("*.gsa")}
+    for path in SHIPPED.glob("*.json"):
+        for shipped in parse(path.read_text(encoding="utf-8")).entries:
+            assert shipped.spec in specs, path
+            assert shipped.space == space_digest(), path
 
 
 def test_another_format_is_refused() -> None:

@@ -660,7 +660,8 @@ def mark_kernel(
     q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
     w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
     out = batch * rows + local
-    middle = tl.load(middle_ptr + out, mask=row_ok, other=0.0)[:, None]
+    # No key is above the middle of a query that is not there, nor within its reach.
+    middle = tl.load(middle_ptr + out, mask=row_ok, other=float("inf"))[:, None]
     reach = tl.load(reach_ptr + out, mask=row_ok, other=0.0)[:, None]
     squares = tl.zeros((SCORE_ROWS, 8), tl.float32)
     over = tl.zeros((SCORE_ROWS, 8), tl.int32)

@@ -744,7 +744,8 @@ def mark_kernel(
     b2 = tl.load(ib_ptr + 2).to(tl.float32)
     b3 = tl.load(ib_ptr + 3).to(tl.float32)
     out = batch * rows + local
-    middle = tl.load(middle_ptr + out, mask=row_ok, other=0.0)[:, None]
+    # No key is above the middle of a query that is not there, nor within its reach.
+    middle = tl.load(middle_ptr + out, mask=row_ok, other=float("inf"))[:, None]
     reach = tl.load(reach_ptr + out, mask=row_ok, other=0.0)[:, None]
     squares = tl.zeros((SCORE_ROWS, 8), tl.float32)
     over = tl.zeros((SCORE_ROWS, 8), tl.int32)
