@@ -51,7 +51,7 @@ class KernelConfig:
     score_keys: int = 32
     strip: int = 16
     scan_keys: int = 2048
-    list_keys: int = 512
+    list_keys: int = 1024
     sample: int = 2048
     workspace_mib: int = 256
     backward_rows: int = 64
