@@ -14,6 +14,9 @@ from gsa_dsl.sema.typed import CheckedSpec
 
 Params = Mapping[str, int | float]
 
+_LARGER = 1.5
+"""How much larger parameters are taken that are too small for the spec: below a literal, or outside of a bound."""
+
 
 def load_spec(path_or_text: str | os.PathLike[str], params: Params | None = None) -> CheckedSpec:
     """Parse and check a spec: a path, or a text that contains a brace. Raises SpecError with every mistake."""
@@ -30,7 +33,8 @@ def most_keys(spec: CheckedSpec) -> int | None:
 
 
 def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
-    """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys.
+    """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys, or as few more
+    as its literals and bounds allow.
 
     Those that move the budget or the forced keys are scaled down together, integers to at least 1 and sizes of blocks
     or runs of queries to a power of two; values up to 1 are taken for shares and kept. Returns all parameters: the
@@ -41,11 +45,17 @@ def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
     if most is None or most <= length // 4:
         return params
     factor = (length // 4) / most
-    scaled = {name: _scaled(value, factor) if _moves_budget(spec, name) else value for name, value in params.items()}
-    for name in _sizes(spec):
-        scaled[name] = max(2, 1 << int(scaled[name]).bit_length() - 1)
-    check(spec.tree, scaled)
-    return scaled
+    moving, sizes = [name for name in params if _moves_budget(spec, name)], _sizes(spec)
+    while factor < 1:
+        scaled = params | {name: _scaled(params[name], factor) for name in moving}
+        scaled |= {name: max(2, 1 << int(scaled[name]).bit_length() - 1) for name in sizes}
+        try:
+            check(spec.tree, scaled)
+        except SpecError:
+            factor *= _LARGER
+        else:
+            return scaled
+    return params
 
 
 def _moves_budget(spec: CheckedSpec, name: str) -> bool:

@@ -99,6 +99,16 @@ def test_small_parameters_are_the_public_ones() -> None:
     assert small_params(load_spec(INDEXED)) == {"k": 3}
 
 
+def test_small_parameters_respect_what_is_not_a_parameter() -> None:
+    budget = "budget[t] = clamp(k * (1 + mean(score[t])), 16, most)\n  select top budget tokens"
+    text = INDEXED.replace("k = 3", "k = 96, most = 192").replace("select top k tokens", budget)
+    small = small_params(load_spec(text))
+    assert 16 <= small["most"] <= 24, small
+    assert small["k"] < small["most"]
+    fixed = text.replace("16, most", "192, most")  # no other value will do
+    assert small_params(load_spec(fixed))["most"] == 192
+
+
 def test_hypothesis_is_needed_for_strategies_alone() -> None:
     code = "import sys, gsa_dsl.testing as t; t.make_inputs, t.small_tiles; assert 'hypothesis' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
