@@ -33,8 +33,8 @@ def most_keys(spec: CheckedSpec) -> int | None:
 
 
 def small_params(spec: CheckedSpec, length: int = 48) -> dict[str, int | float]:
-    """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys, or as few more
-    as its literals and bounds allow.
+    """Parameters under which no query of ``spec`` attends to more than about a quarter of ``length`` keys, or as few as
+    its literals and bounds allow.
 
     Those that move the budget or the forced keys are scaled down together, integers to at least 1 and sizes of blocks
     or runs of queries to a power of two; values up to 1 are taken for shares and kept. Returns all parameters: the

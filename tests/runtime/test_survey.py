@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,15 @@ def test_only_the_half_of_a_guess_with_the_threshold_is_kept() -> None:
     assert told["missed"] < 5
     assert 10 <= kept.float().mean() <= 25
     assert min((need > 0).sum(), (need <= 0).sum()) >= 5
+
+
+@pytest.mark.parametrize("surveyed", [False, True])
+def test_small_variances_of_large_scores_are_told_apart(surveyed: bool) -> None:
+    """Also of rows so short that nothing bounds a guess."""
+    attention = compiled("budget[t] = clamp(30000.3 * var(score[t]), 1, 12)\n  select top budget tokens")
+    scores = tables()["normal"] / 64 + 128
+    with surveying(attention) if surveyed else nullcontext():
+        check(attention, scores)
 
 
 @pytest.mark.parametrize(("step", "marked"), [(1, 4), (2, 4), (2, 16), (4, 4), (4, 16)])

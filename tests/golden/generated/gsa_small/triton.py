@@ -525,9 +525,10 @@ def threshold(
 @triton.jit
 def held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, length, MOST: tl.constexpr):
     """As ``threshold``, for a row of MOST ranks at most: registers hold them."""
-    # Moments about one of the scores: about 0 a small variance would be lost.
-    pivot = score_of(tl.load(rank_ptr))
-    pivot = tl.where(pivot == pivot, pivot, 0.0)
+    # Moments about the mean of the first scores: about any one of them, or 0, a small variance would be lost.
+    rank = ranks_at(rank_ptr, tl.arange(0, SCAN_KEYS), 0, t + 1)
+    score = tl.where(rank != 0, score_of(rank.to(tl.int32, bitcast=True)), 0.0)
+    pivot = tl.sum(score) / tl.maximum(tl.sum((rank != 0).to(tl.int32)), 1)
     count = tl.zeros((SCAN_KEYS,), tl.int32)
     sums = tl.zeros((SCAN_KEYS,), tl.float32)
     squares = tl.zeros((SCAN_KEYS,), tl.float32)
@@ -748,6 +749,7 @@ def guess_kernel(
     bottom = tl.min(bottom)
     many = tl.maximum(tl.sum(held), 1) * 1.0
     off_mean = tl.sum(sums) / many
+    row_mean = pivot + off_mean
     row_var = tl.maximum(tl.sum(squares) / many - off_mean * off_mean, 0.0)
     ema0 = tl.load(state_ptr)
     wanted = budget(ema0, row_var)
@@ -796,7 +798,7 @@ def guess_kernel(
     middle = least * 0.5 + largest * 0.5
     reach = tl.maximum(largest - middle, middle - least)
     # An edge that is no number bounds nothing: all that is on its side of the other one is within reach.
-    edge = tl.where(least == least, least, tl.where(largest == largest, largest, 0.0))
+    edge = tl.where(least == least, least, tl.where(largest == largest, largest, row_mean))
     middle = tl.where(middle == middle, middle, edge)
     tl.store(middle_ptr + out, middle)
     tl.store(reach_ptr + out, tl.where(reach == reach, reach, float("inf")))
