@@ -182,6 +182,8 @@ MISSED: dict[str, str] = {
     "of queries with few blocks to choose from; tests/runtime/test_blocks.py has them, and catches it",
     "templates/kernels/threshold.py.jinja: drop a mask: held = ((rank >= low) & (rank <= high)).to(tl.int32)": "it takes a "
     "bracket with an upper edge, as rows of hundreds of keys have; the long rows of tests/runtime/test_selection.py have one, and catch it",
+    "templates/kernels/ranks.py.jinja: min to max: low = narrow(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high, many)": "it "
+    "takes rows of 256 ranks and more; the wide blocks of tests/runtime/test_blocks.py have so many, and catch it",
     "templates/host/select.py.jinja: max to min: total = torch.where(own.amax(2) > OWN_MOST, -1, own.sum(2)).to(torch.int32)": "it "
     "takes a given choice of more keys than a budget allows; tests/runtime/test_schedules.py gives one, and catches it",
     "templates/host/select.py.jinja: drop a factor: triton.cdiv(size, KEEP_ROWS.value) * strips,": "samples and ranks take "
