@@ -14,6 +14,7 @@ _MASKED = "more keys than need be are masked, or scored a second time alike"
 _BRACKET = "any bracket will do: one that misses is told by its counts, and the whole row is looked through"
 _LOWER = "it spares steps of the bisection: the need-th largest of some ranks is no more than that of all"
 _GUESS = "any guess will do: one that misses is told by its counts, and all ranks of the row are looked through"
+_STEPS = "where to look next decides in how many steps a rank is found, and not which"
 _PIVOT = "moments may be taken about any number within the scores"
 _TARGET = "the attention that the loss is taken to is computed without gradients anyway"
 _FINITE = "where no gradient passes, any number will do that is finite"
@@ -132,6 +133,14 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/ranks.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
     "templates/kernels/ranks.py.jinja: <= to <: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
     "templates/kernels/ranks.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
+    "templates/kernels/ranks.py.jinja: - to +: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
+    "templates/kernels/ranks.py.jinja: 0.0 to 1.0: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
+    "templates/kernels/settle.py.jinja: > to >=: if tl.sum((rank == limit).to(tl.int32)) > ties:": "where all of the tied are "
+    "taken, the last of them is the last of all",
+    "templates/kernels/survey.py.jinja: >= to >: if near >= 1:": _GUESS,
+    "templates/kernels/survey.py.jinja: swap branches: pivot = tl.where(pivot == pivot, pivot, 0.0)": f"{_GUESS}; {_PIVOT}",
+    "templates/kernels/survey.py.jinja: <= to <: if samples <= SAMPLE // 2:": _CAPACITY,
+    'templates/kernels/survey.py.jinja: == to !=: edge = tl.where(least == least, least, tl.where(largest == largest, largest, {{ "row_mean" if budget.statistics else "0.0" }}))': _GUESS,
     "templates/kernels/ranks.py.jinja: max to min: best = tl.max(tl.reshape(rank, (rank.shape[0] // 8, 8)), 1)": _LOWER,
     "templates/kernels/threshold.py.jinja: one key more (2): for n0 in range(tl.maximum({{ own }} - LAST + 1, begin), tl.minimum({{ own }} + LAST, end), SCAN_KEYS):": _UNSEEN,
     "templates/kernels/settle.py.jinja: max to min: rank = tl.max(rank_of(score_outer({{ accs() }})).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)": "the rows are "
@@ -180,6 +189,7 @@ MISSED: dict[str, str] = {
     "takes a single sequence whose step over the batch is no multiple of 16 bytes; tests/runtime/test_descriptors.py has one, and catches it",
     'templates/kernels/threshold.py.jinja: + to -: t = {{ "(first_row + row) * QUERIES" if runs else "first_row + row" }} [2]': "it takes runs "
     "of queries with few blocks to choose from; tests/runtime/test_blocks.py has them, and catches it",
+    "templates/kernels/threshold.py.jinja: += to =: squares += off * off": f"it takes rows of several scans that are not surveyed{_SURVEYED}",
     "templates/kernels/threshold.py.jinja: drop a mask: held = ((rank >= low) & (rank <= high)).to(tl.int32)": "it takes a "
     "bracket with an upper edge, as rows of hundreds of keys have; the long rows of tests/runtime/test_selection.py have one, and catch it",
     "templates/kernels/ranks.py.jinja: min to max: low = narrow(best, need, tl.min(tl.where(best == 0, 0xFFFFFFFF, best).to(tl.uint32)), high, many)": "it "
