@@ -135,8 +135,8 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/ranks.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
     "templates/kernels/ranks.py.jinja: - to +: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
     "templates/kernels/ranks.py.jinja: 0.0 to 1.0: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
-    "templates/kernels/settle.py.jinja: > to >=: if tl.sum((rank == limit).to(tl.int32)) > ties:": "where all of the tied are "
-    "taken, the last of them is the last of all",
+    "templates/kernels/settle.py.jinja: > to >=: if tl.sum(tl.load(missed_ptr + asked, mask=asked < count, other=0)) > 0:": "each "
+    "of them is asked once more, by itself",
     "templates/kernels/survey.py.jinja: >= to >: if near >= 1:": _GUESS,
     "templates/kernels/survey.py.jinja: swap branches: pivot = tl.where(pivot == pivot, pivot, 0.0)": f"{_GUESS}; {_PIVOT}",
     "templates/kernels/survey.py.jinja: <= to <: if samples <= SAMPLE // 2:": _CAPACITY,

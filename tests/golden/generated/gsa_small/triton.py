@@ -88,8 +88,8 @@ SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
-SURVEY_FROM = 8192  # the first query whose row is long enough to survey
-HELD = tl.constexpr(8192)  # ranks of a row that is not, at most
+HELD = tl.constexpr(8192)  # ranks of a row that registers hold
+SURVEY_FROM = HELD.value  # the first query whose row is longer
 SURVEY_ROWS = 8192  # queries surveyed together
 REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a time
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
@@ -347,6 +347,14 @@ def nth_largest(rank, need, held):
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
+def nth_and_ties(rank, need, held):
+    """``nth_largest``, how many of that rank make up the need, and how many have it."""
+    limit = nth_largest(rank, need, held)
+    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+
+
+# [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit
 def aligned(begin):
     """The last place up to ``begin`` from which on ranks are loaded four at a time."""
     return tl.multiple_of(begin // 16 * 16, 16)
@@ -365,8 +373,7 @@ def ranks_at(rank_ptr, s, begin, end):
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
     """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
     rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
-    limit = nth_largest(rank, need, end - begin)
-    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+    return nth_and_ties(rank, need, end - begin)
 
 
 # [gsa.gsa:14] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
@@ -561,10 +568,9 @@ def held_threshold(rank_ptr, budget_ptr, state_ptr, state_in_ptr, batch, t, leng
     limit = tl.where(k == 0, 0xFFFFFFFF, 0).to(tl.uint32)
     last = 0 * k - 1
     if (k > 0) & (k < total):
-        limit = nth_largest(rank, k, total)
+        limit, ties, tied = nth_and_ties(rank, k, total)
         last = length + 0 * k
-        ties = k - tl.sum((rank > limit).to(tl.int32))
-        if tl.sum((rank == limit).to(tl.int32)) > ties:
+        if tied > ties:
             last = last_of(rank_ptr, begin, end, limit, ties)
     return limit, last
 
@@ -994,10 +1000,9 @@ def best_of(kept_ptr, place_ptr, inside, need, t, MOST: tl.constexpr):
     i = tl.arange(0, MOST)
     score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
     rank = rank_of(score).to(tl.uint32, bitcast=True)
-    limit = nth_largest(rank, need, inside)
-    ties = need - tl.sum((rank > limit).to(tl.int32))
+    limit, ties, tied = nth_and_ties(rank, need, inside)
     last = t
-    if tl.sum((rank == limit).to(tl.int32)) > ties:
+    if tied > ties:
         place = tl.load(place_ptr + i, mask=i < inside, other=0)
         last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties, ties).to(tl.int32) + 1
     return limit, last

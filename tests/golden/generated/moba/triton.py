@@ -221,6 +221,14 @@ def nth_largest(rank, need, held):
 
 # [moba.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
+def nth_and_ties(rank, need, held):
+    """``nth_largest``, how many of that rank make up the need, and how many have it."""
+    limit = nth_largest(rank, need, held)
+    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+
+
+# [moba.gsa:10] select top k blocks(block) per kv_head
+@triton.jit
 def aligned(begin):
     """The last place up to ``begin`` from which on ranks are loaded four at a time."""
     return tl.multiple_of(begin // 16 * 16, 16)
@@ -239,8 +247,7 @@ def ranks_at(rank_ptr, s, begin, end):
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
     """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
     rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
-    limit = nth_largest(rank, need, end - begin)
-    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+    return nth_and_ties(rank, need, end - begin)
 
 
 # [moba.gsa:10] select top k blocks(block) per kv_head
@@ -252,9 +259,7 @@ def held_threshold(rank_ptr, begin, end, MOST: tl.constexpr):
     limit = tl.full((), 0, tl.uint32)
     ties, tied = 0, 0
     if total > BUDGET_MOST:
-        limit = nth_largest(rank, BUDGET_MOST, total)
-        ties = BUDGET_MOST - tl.sum((rank > limit).to(tl.int32))
-        tied = tl.sum((rank == limit).to(tl.int32))
+        limit, ties, tied = nth_and_ties(rank, BUDGET_MOST, total)
     return total, limit, ties, tied
 
 

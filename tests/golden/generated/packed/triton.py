@@ -312,6 +312,14 @@ def nth_largest(rank, need, held):
 
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
 @triton.jit
+def nth_and_ties(rank, need, held):
+    """``nth_largest``, how many of that rank make up the need, and how many have it."""
+    limit = nth_largest(rank, need, held)
+    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+
+
+# [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
+@triton.jit
 def aligned(begin):
     """The last place up to ``begin`` from which on ranks are loaded four at a time."""
     return tl.multiple_of(begin // 16 * 16, 16)
@@ -330,8 +338,7 @@ def ranks_at(rank_ptr, s, begin, end):
 def held_select(rank_ptr, begin, end, need, MOST: tl.constexpr):
     """As ``radix_select``, for MOST ranks at most from ``aligned(begin)`` on: as many as registers hold."""
     rank = ranks_at(rank_ptr, aligned(begin) + tl.arange(0, MOST), begin, end)
-    limit = nth_largest(rank, need, end - begin)
-    return limit, need - tl.sum((rank > limit).to(tl.int32)), tl.sum((rank == limit).to(tl.int32))
+    return nth_and_ties(rank, need, end - begin)
 
 
 # [packed.gsa:13] budget[t] = clamp(k_base * ema(var(score[t])) / var(score[t]), k_min, k_max)
