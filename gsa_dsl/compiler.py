@@ -148,9 +148,9 @@ class CompiledAttention:
         shape = HeadShape(self.meta["heads"], self.meta["kv_heads"], self.meta["head_dim"], self.meta["value_dim"])
         index = self.meta["index"]
         grain = None if index is None else Grain(**self.meta.get("grain", {}))
-        width = 0 if index is None else index["heads"] * index["dim"]
+        heads = None if index is None else (index["heads"], index["dim"])
         bias = "bias" in self.meta.get("extras", {})
-        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias, index_width=width)
+        return default_config(shape, grain, itemsize=max(dtype.itemsize, 2), bias=bias, index=heads)
 
     def tuned(
         self, length: int, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str | None = None

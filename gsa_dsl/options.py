@@ -16,6 +16,9 @@ SURVEY_ROWS = 8192
 REDO_ROWS = 256
 """Queries that a survey missed whose ranks are in memory at a time, one a program."""
 
+SUM_TILES = 1024
+"""Tiles of queries whose sums over many index heads are kept at a time, for the gradients of these."""
+
 SURVEY_SHARE = 128
 """The config's ``sample`` over this is the step of a survey: one key in so many is looked at beforehand."""
 

@@ -24,7 +24,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "dq": ("attend_bwd_query_kernel",),
     "dk, dv": ("attend_bwd_key_kernel",),
     "indexer through the logits": ("attend_bwd_index_kernel",),
-    "indexer's loss": ("indexer_loss_kernel",),
+    "indexer's loss": ("index_score_kernel", "indexer_loss_kernel", "index_grad_kernel"),
 }
 """Stages in their order, each with the kernels of generated modules that do it."""
 

@@ -10,6 +10,7 @@ from gsa_dsl.codegen.environment import environment
 from gsa_dsl.codegen.hooks import Hook, folded, hooks, unrolled
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
+from gsa_dsl.codegen.stacks import stacked, stacked_scores, stacks
 from gsa_dsl.ir.nodes import inputs
 from gsa_dsl.ir.plan import Grain, Plan, ScorePlan
 from gsa_dsl.options import CHUNK_ROWS, REDO_ROWS, STREAM_ROWS, SURVEY_ROWS, SURVEY_SHARE, Launch
@@ -113,6 +114,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         # The pooled key of a query's own block holds keys of later positions: that block has no score.
         "blind": plan.grain.pool is not None and plan.causal,
         "forced_most": _forced_most(plan),
+        "score_template": _score_template(plan),
         "uses": uses,
         "partial_names": partial_names,
         "readers": {
@@ -122,12 +124,15 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         else {},
         "unrolled": unrolled(plan),
         "folded": folded(plan),
+        "one_instruction": _single_instructions(made),
+        **stacks(plan),
         "budget": budget,
         # Every row has the same budget, and a contest that lies in one piece.
         "constant": budget is not None and not inputs(budget.expr) and not budget.statistics and _one_piece(plan),
         "budget_args": ", ".join(inputs(budget.expr)) if budget is not None else "",
         "ema_args": [", ".join(inputs(ema)) for ema in budget.emas] if budget is not None else [],
         "unspecialised": '["length", "first_tile", "tiles"]' if plan.listed else '["length"]',
+        "unspecialised_chunk": '["length", "begin", "first_tile", "tiles"]',
         "logit_reads": plan.logit.reads if plan.logit is not None else (),
         "linear": plan.logit is None or plan.logit.linear,
         "has_bias": plan.has_bias,
@@ -145,6 +150,19 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
     }
 
 
+def _score_template(plan: Plan) -> str:
+    """The kernel that scores columns."""
+    name = "score_blocks" if plan.grain.reduce else "score_stacked" if stacked_scores(plan) else "score"
+    return f"kernels/{name}.py.jinja"
+
+
+def _single_instructions(made: tuple[Hook, ...]) -> list[str]:
+    """Which functions of the hooks are one instruction on CUDA."""
+    parts = (text for hook in made for text in (*(x for _, x in hook.printed.assignments), *hook.printed.results))
+    printed = " ".join(parts)
+    return [name for name, there in (("tanh", "quick_" in printed), ("relu", "relu(" in printed)) if there]
+
+
 def surveys(plan: Plan) -> bool:
     """Whether long rows are selected from without writing their scores: a sample must tell about where thresholds lie.
 
@@ -153,7 +171,7 @@ def surveys(plan: Plan) -> bool:
     """
     grain, budget, config = plan.grain, plan.budget, plan.config
     whole = grain.block == 1 and grain.queries == 1 and plan.causal and not plan.documents
-    if budget is None or not whole or config.tile > 16 or config.score_rows < 16:
+    if budget is None or not whole or config.tile > 16 or config.score_rows < 16 or stacked(plan):
         return False
     if min(config.score_keys, config.scan_keys, config.sample) < 8:  # what a thread counts among its own
         return False
@@ -262,6 +280,8 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
         chosen["attend_bwd_index_kernel"] = Launch(config.backward.warps, 1)
     if plan.temperature is not None:
         chosen["indexer_loss_kernel"] = config.loss
+    if plan.trains and stacked(plan):
+        chosen |= {"index_score_kernel": config.loss, "index_grad_kernel": config.loss}
     made = {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
     for name in SCORING & made.keys():
         made[name]["enable_fp_fusion"] = False

@@ -8,9 +8,7 @@ from gsa_dsl.codegen.printer import HOST, QUICK, TRITON, Dialect, Printed, print
 from gsa_dsl.ir.nodes import Apply, Input, Scalar, apply, inputs, walk
 from gsa_dsl.ir.plan import Origin, Plan, ScorePlan
 from gsa_dsl.passes.halves import halves
-
-UNROLLED_HEADS = 8
-"""Up to this many index heads a kernel's loop over them is unrolled; beyond, code size costs more than the loop."""
+from gsa_dsl.passes.schedule import UNROLLED_HEADS
 
 
 @dataclass(frozen=True, slots=True)

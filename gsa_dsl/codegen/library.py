@@ -37,8 +37,6 @@ def needed(text: str) -> list[str]:
 
 
 def _called(text: str) -> set[str]:
-    return {
-        node.func.id
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+    """The names that are called, and those handed on to be: ``tl.reduce(x, 1, maximum)``."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return {name.id for call in calls for name in (call.func, *call.args) if isinstance(name, ast.Name)}

@@ -18,9 +18,15 @@ UNLIKE = {128: 40, 64: 66}
 H100 at 64 heads to 4 and 32 to 8. Narrower tiles cost no more than a query does.
 """
 
-WIDE = 1024
-"""Features of an indexer from which on its tiles of scores are larger: measured on an H100 at 64 heads of 128, where
-they take two thirds of the time, and at 4 heads of 64, where smaller ones do.
+UNROLLED_HEADS = 8
+"""Up to this many index heads a kernel's loop over them is unrolled; the queries of more are columns of one product."""
+
+PRODUCT_COLUMNS = 128
+"""Queries times index heads of one product, where heads are many."""
+
+SCORE_COLUMNS = 256
+"""Queries times index heads that a program of scores holds where these are many, at 128 features of two bytes each: two
+programs fit a multiprocessor's shared memory. Found among ten on an H200 at 64 heads of 128.
 """
 
 
@@ -39,15 +45,20 @@ def float32_fits(shape: HeadShape, *, listed: bool) -> bool:
 
 
 def default_config(
-    shape: HeadShape, grain: Grain | None, itemsize: int = 2, *, bias: bool = False, index_width: int = 0
+    shape: HeadShape,
+    grain: Grain | None,
+    itemsize: int = 2,
+    *,
+    bias: bool = False,
+    index: tuple[int, int] | None = None,
 ) -> KernelConfig:
     """Tiles of ``ROWS`` rows where the group allows; lists hold at most 32 queries (a mask word), at best 16.
 
     ``grain`` is how fine a choice is, None where nothing is chosen: where all queries of a tile share one, it may hold
     32. ``itemsize`` is the operands' in bytes: four-byte operands get smaller tiles, since shared memory holds the
     backward's query, output gradient, key and value tiles at once. ``bias``: whether logits read a table, whose numbers
-    for pairs of a query and a key wait there beside the keys. ``index_width``: the features of all heads of an indexer
-    together, which are loaded anew for every tile of scores: where there are many, tiles are larger.
+    for pairs of a query and a key wait there beside the keys. ``index``: how many heads an indexer has, and of how many
+    features.
     """
     base = KernelConfig()
     group = next_power_of_two(shape.group)
@@ -62,31 +73,40 @@ def default_config(
     keys = max(16, 64 >> narrow)
     tokens = grain is None or grain.block == 1
     alike = not bias and (grain is None or (grain.block >= keys and grain.queries % tile == 0))
-    wide = grain is not None and tokens and index_width >= WIDE and itemsize == 2
+    stacked = 0 if index is None or not tokens or index[0] <= UNROLLED_HEADS else held_queries(*index, itemsize)
+    # A third stage pays where a tile's queries walk alike, and where it has few of them; measured on H100 and H200.
+    few = grain is not None and not tokens and group >= 16
     return KernelConfig(
         tile=tile,
-        score_keys=128 if wide else base.score_keys,
-        strip=8 if wide else base.strip,
+        score_rows=stacked or base.score_rows,
+        score_keys=64 if stacked else base.score_keys,
+        strip=32 if stacked else base.strip,
         block_keys=keys,
         backward_keys=keys,
         # As many scores a step of the lists at every tile: more do not fit in registers. Rows of blocks are short.
         list_keys=min(1024, 8192 // tile) if tokens else 256,
         lists=base.lists if tokens else Launch(2, 1),
         # Pooled keys are float32, of which shared memory holds but one step's.
-        score=Launch(4, 1) if grain is not None and grain.pool is not None else Launch(4, 2) if wide else base.score,
-        # A third stage pays where all queries of a tile walk alike; measured on an H100, and it fits an A100.
-        backward=Launch(8 if rows >= 128 else 4, 3 if alike and not narrow else 2 if narrow < 2 else 1),
+        score=Launch(4, 1) if grain is not None and grain.pool is not None else Launch(4, 2) if stacked else base.score,
+        backward=Launch(8 if rows >= 128 else 4, 3 if (alike or few) and not narrow else 2 if narrow < 2 else 1),
         # Ranges have queries enough in a row for larger steps; measured on an H100.
         backward_rows=64 if tokens else 32,
         by_key=Launch(4, 2 if tokens and not narrow else max(3 - narrow, 1)),
         gather=UNLIKE.get(rows, 100) if grain is not None and tile > 1 else 100,
+        loss=base.loss if tokens else Launch(4, 2),
     )
+
+
+def held_queries(heads: int, dim: int, itemsize: int) -> int:
+    """How many queries a program of scores holds, of an indexer of many heads."""
+    columns = SCORE_COLUMNS * 2 * 128 // (itemsize * max(128, next_power_of_two(dim)))
+    return max(columns // next_power_of_two(heads), 1)
 
 
 def config_for(plan: Plan, itemsize: int = 2) -> KernelConfig:
     """The planner's configuration of a plan, for operands of ``itemsize`` bytes."""
-    index_width = 0 if plan.score is None else plan.score.heads * plan.score.dim
-    return default_config(plan.shape, plan.chosen, itemsize, bias=plan.has_bias, index_width=index_width)
+    index = None if plan.score is None else (plan.score.heads, plan.score.dim)
+    return default_config(plan.shape, plan.chosen, itemsize, bias=plan.has_bias, index=index)
 
 
 def gathers(plan: Plan) -> bool:

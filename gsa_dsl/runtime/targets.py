@@ -39,7 +39,7 @@ _INT32 = (
     *("own_count_ptr", "sample_ptr", "found_ptr", "near_ptr", "missed_ptr", "bits_ptr"),
 )
 _FLOAT32 = (
-    *("lse_ptr", "delta_ptr", "row_lse_ptr", "row_delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr"),
+    *("lse_ptr", "delta_ptr", "row_lse_ptr", "row_delta_ptr", "loss_ptr", "dk_ptr", "dv_ptr", "sum_ptr"),
     *("diq_ptr", "dik_ptr", "diw_ptr", "dib_ptr"),
     *("table_ptr", "dbias_ptr", "pooled_ptr", "middle_ptr", "reach_ptr", "moment_ptr", "kept_ptr"),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gsa_dsl.passes.schedule import PRODUCT_COLUMNS
 from gsa_dsl.tuning.space import BY_KEY, Choice, Group, Space
 
 WGMMA_ROWS = 64
@@ -82,9 +83,12 @@ def _by_key(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
 
 
 def _score(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
-    rows, keys = x["score_rows"], x["score_keys"]
+    rows, keys, held = x["score_rows"], x["score_keys"], 0
+    if space.stacked_heads:
+        held = rows * space.stacked_heads
+        rows = min(held, PRODUCT_COLUMNS)
     # A product and what is summed over heads.
-    return 2 * rows * keys, max(x["score.stages"] - 1, 1) * keys * space.index_dim * itemsize
+    return 2 * rows * keys, (held + max(x["score.stages"] - 1, 1) * keys) * space.index_dim * itemsize
 
 
 def _loss(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:

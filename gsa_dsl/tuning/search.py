@@ -31,6 +31,10 @@ WAVE = 0.1
 FINALISTS = 3
 MARGIN = 0.01
 """A configuration must be faster by this much, or the planner's own is kept: less is noise."""
+WORTH = 1.05
+"""How many times as fast what takes a larger workspace must be: at 131072 tokens twice the workspace is a tenth of what
+a call of ``gsa`` holds at its peak.
+"""
 
 
 def search(
@@ -278,7 +282,13 @@ class _Search:
         return self.begun + self.seconds - 1.2 * self.answers.cost(self.lengths[-1], FINALISTS, 1) - proving
 
     def _fastest(self, timed: dict[KernelConfig, Timing]) -> KernelConfig | None:
-        return min(timed, key=lambda config: product(timed[config]), default=None)
+        """The fastest; one that takes more memory than the planner's must be worth it."""
+
+        def price(config: KernelConfig) -> float:
+            more = config.workspace_mib > self.space.base.workspace_mib
+            return product(timed[config]) * (WORTH ** len(timed[config].totals) if more else 1.0)
+
+        return min(timed, key=price, default=None)
 
     def _tell(self, phase: str) -> None:
         if self.progress is None:

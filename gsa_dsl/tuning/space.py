@@ -111,6 +111,7 @@ RARE = {
     "threshold": ("narrow_threshold_kernel", "redo_kernel"),
     "list": ("collect_kernel", "part_kernel"),
     "settle": ("budget_kernel",),
+    "loss": ("index_score_kernel", "index_grad_kernel"),
 }
 """Kernels of a group that few plans have; no part of :func:`space_digest`, as they add no choice."""
 WORKSPACE = Axis("workspace_mib", (128, 256, 512))
@@ -121,6 +122,8 @@ that times are taken on, and be slow on others.
 """
 KV_OUTER = Axis("kv_outer", (0, 64))
 """Which kernels do the work: the time of one alone says nothing of the other."""
+SCORE_COLUMNS = (128, 256, 512)
+"""Queries times index heads of a program of scores, where heads are so many that these are columns of products."""
 SURVEYED = ("sample",)
 """Likewise where rows are surveyed: from which row on, and how many keys for, is a matter of several kernels."""
 
@@ -129,9 +132,9 @@ SURVEYED = ("sample",)
 class Space:
     """Everything that may be chosen for one plan; ``base`` is the planner's own choice and always part of it.
 
-    ``group_pad``, ``dim`` and ``index_dim`` (0 without an indexer), as padded in the kernels, and ``index_heads`` are
-    what a static estimate needs of the plan. ``whole`` are fields that no kernel's time decides: they are tried last,
-    on whole calls.
+    ``group_pad``, ``dim``, ``index_dim`` (0 without an indexer) and ``stacked_heads`` (0 where they are not), as padded
+    in the kernels, are what a static estimate needs of the plan. ``whole`` are fields that no kernel's time decides:
+    they are tried last, on whole calls.
     """
 
     base: KernelConfig
@@ -141,7 +144,7 @@ class Space:
     group_pad: int
     dim: int
     index_dim: int
-    index_heads: int
+    stacked_heads: int
 
     def combinations(self) -> tuple[Choice, ...]:
         """Every combination of the shared fields' values."""
@@ -170,6 +173,7 @@ class Space:
 def space_of(plan: Plan) -> Space:
     """The space of a plan: the groups whose kernels it has, and tiles that matrix instructions and registers bear."""
     from gsa_dsl.codegen.emit import launches, surveys
+    from gsa_dsl.codegen.stacks import stacked_scores
     from gsa_dsl.passes.schedule import gathers, kv_outer, next_power_of_two
 
     base, kernels = plan.config, set(launches(plan))
@@ -178,6 +182,13 @@ def space_of(plan: Plan) -> Space:
     # Lists of tokens have a kernel of keys too, but for the warm-up alone.
     idle = {BY_KEY} if plan.listed and not kv_outer(plan) else set()
     groups = [group for group in GROUPS if kernels.intersection(group.kernels) and group.name not in idle]
+    heads = next_power_of_two(plan.score.heads) if plan.score is not None and stacked_scores(plan) else 0
+    if heads:
+        few = Axis("score_rows", tuple(dict.fromkeys(max(columns // heads, 1) for columns in SCORE_COLUMNS)))
+        groups = [
+            replace(group, axes=tuple(few if axis.field == few.field else axis for axis in group.axes))
+            for group in groups
+        ]
     rare = RARE | {"backward": (*RARE["backward"], "attend_bwd_key_kernel")} if idle else RARE
     # Fields that no kernel's time decides alone, or that none reads.
     apart = SURVEYED if surveys(plan) else ()
@@ -202,7 +213,7 @@ def space_of(plan: Plan) -> Space:
         group_pad=group_pad,
         dim=max(16, next_power_of_two(plan.shape.head_dim)),
         index_dim=0 if plan.score is None else max(16, next_power_of_two(plan.score.dim)),
-        index_heads=0 if plan.score is None else plan.score.heads,
+        stacked_heads=heads,
     )
 
 
@@ -269,6 +280,6 @@ def difference(config: KernelConfig, base: KernelConfig) -> str:
 
 def space_digest() -> str:
     """Changes whenever other values may be chosen, or the configuration has other fields."""
-    axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SURVEYED)
+    axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SCORE_COLUMNS, SURVEYED)
     text = repr((axes, tuple(field.name for field in fields(KernelConfig))))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -36,7 +36,10 @@ def tanh(x):
 
 @triton.jit
 def relu(x):
-    return tl.where(x < 0.0, 0.0, x)
+    if ONE_INSTRUCTION:
+        return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    else:
+        return tl.where(x < 0.0, 0.0, x)
 
 
 @triton.jit

@@ -31,7 +31,7 @@ _LISTS = "templates/kernels/lists.py.jinja"
 _BUDGET = "templates/macros/budget.jinja"
 _MARK = "templates/kernels/mark.py.jinja"
 _SETTLE = "templates/kernels/settle.py.jinja"
-_SCORE = "templates/kernels/score.py.jinja"
+_STRIP = "templates/macros/strip.jinja"
 _BLOCKS = "templates/kernels/score_blocks.py.jinja"
 _POOL = "templates/host/pool.py.jinja"
 _MEAN = "templates/kernels/pool.py.jinja"
@@ -39,6 +39,8 @@ _LOSS = "templates/kernels/loss.py.jinja"
 _GATE = "templates/kernels/input_gate.py.jinja"
 _HEAD = "templates/kernels/index_grad.py.jinja"
 _INDEX = "templates/macros/index_grad.jinja"
+_STACKED = "templates/kernels/index_stack.py.jinja"
+_TERMS = "templates/kernels/stack.py.jinja"
 _COMMON = "templates/macros/common.jinja"
 _LOGIT = "templates/macros/logit.jinja"
 _EAGER = "templates/eager.py.jinja"
@@ -106,8 +108,8 @@ FAULTS = (
     Fault("what is kept has no place", _MARK, "tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS))", "tl.broadcast_to(n[None, :], (KEEP_ROWS, SCORE_KEYS))"),
     Fault("statistics of the whole batch", _THRESHOLD, "rank_ptr + out * width, candidate_ptr", "rank_ptr + row * width, candidate_ptr"),
     Fault("the bracket loses what is above it", _THRESHOLD, "(rank > high).to(tl.int32)", "(rank >= high).to(tl.int32)"),
-    Fault("score tiles reach into the next row", _SCORE, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),
-    Fault("whole blocks are taken for seen too early", _SCORE, "tl.minimum(first + 1, length)", "tl.minimum(first + SCORE_ROWS, length)"),
+    Fault("score tiles reach into the next row", _STRIP, 'last = tl.minimum(first + {{ last_row ~ " + 1" if runs else "SCORE_ROWS" }}, length)', "last = first + SCORE_ROWS"),
+    Fault("whole blocks are taken for seen too early", _STRIP, "tl.minimum(first + 1, length)", "tl.minimum(first + SCORE_ROWS, length)"),
     Fault("the indexer's loss trains the attention", _LOSS.replace("kernels", "host"), "grad * (dloss / ctx.rows)", "grad * dloss"),
     Fault("the loss of one head alone", _LOSS, "target += tl.sum", "target = tl.sum"),
     Fault("the temperature is dropped from the gradient", _LOSS, ", 0.0) * (1.0 / TEMPERATURE)\n        {{ add", ", 0.0)\n        {{ add"),
@@ -118,6 +120,12 @@ FAULTS = (
     Fault("0 * NaN in the slope of a score", _INDEX, "tl.where(dscore != 0.0, up{{ loop.index0 }} * dscore, 0.0)", "up{{ loop.index0 }} * dscore"),
     Fault("the indexer's weight gets the bias's gradient", _HEAD, "tl.sum(dw, 1)", "tl.sum(ddot, 1)"),
     Fault("index heads after the first are forgotten", _INDEX, "diq{{ j }} += diq_j", "diq{{ j }} = diq_j"),
+    Fault("a stack of heads forgets the ones before", _STACKED, "acc{{ i }} += tl.load(sum_ptr + {{ plane(i) }}at, mask=stack > 0, other=0.0)", "acc{{ i }} += 0.0"),
+    Fault("the last head that has the maximum takes its gradient", _STACKED, "tl.where(acc{{ i }} > before,", "tl.where(acc{{ i }} >= before,"),
+    Fault("every head of a stack gets the maximum's gradient", _STACKED, "tl.where(winner == j.to(tl.float32)[:, None], up{{ i }}, 0.0)", "tl.where(winner >= 0.0, up{{ i }}, 0.0)"),
+    Fault("heads that are not there take part in a maximum", _TERMS, "'float(\"-inf\")' if reduction.op == \"max\" else \"0.0\"", '"0.0"'),
+    Fault("the sums of a chunk are its first tiles'", "templates/host/stack.py.jinja", "walk = (length, first, width,", "walk = (length, 0, width,"),
+    Fault("the second product's scores are its first queries'", "templates/kernels/score_stacked.py.jinja", 'local = tl.program_id(0) * SCORE_ROWS + {{ query ~ " + " if query }}column', "local = tl.program_id(0) * SCORE_ROWS + column"),
     Fault("keys of a block at the end of a list are forgotten", _INDEX, 'index_mask("real[:, None]", "di[None, :]")', 'index_mask("(real & (s % 16 != 15))[:, None]", "di[None, :]")'),
     Fault("the sink is not in the lse", _ROWS, "norm = tl.full(({{ rows }},), 1.0, tl.float32)", "norm = tl.full(({{ rows }},), 0.0, tl.float32)"),
     Fault("the sink's gradient has the wrong sign", _HOST, "dsink = -torch.where", "dsink = torch.where"),

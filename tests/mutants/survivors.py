@@ -98,19 +98,17 @@ EQUIVALENT: dict[str, str] = {
     "key is NaN the largest is, whatever the others are",
     "templates/kernels/mark.py.jinja: 0.0 to 1.0: score = tl.where(seen, score, 0.0)": "any finite number is as good: it "
     "is multiplied by 0, to tell those that are not finite",
-    "templates/kernels/score.py.jinja: whole blocks are taken for seen too early": _UNSEEN,
-    f"templates/kernels/score.py.jinja: minimum to maximum (2): {_INNER}": _UNSEEN,
-    f"templates/kernels/score.py.jinja: drop + 1: {_INNER}": _MASKED,
-    "templates/kernels/score.py.jinja: maximum to minimum: inner = tl.maximum(inner, begin)": _MASKED,
-    "templates/kernels/score.py.jinja: - to +: last = tl.minimum(first + {{ last_row }}, length - 1) // UNIT": _UNSEEN,
-    "templates/kernels/score.py.jinja: >= to >: if begin >= last:": "the program that goes on has no keys to walk",
+    "templates/macros/strip.jinja: whole blocks are taken for seen too early": _UNSEEN,
+    f"templates/macros/strip.jinja: minimum to maximum (2): {_INNER}": _UNSEEN,
+    f"templates/macros/strip.jinja: drop + 1: {_INNER}": _MASKED,
+    "templates/macros/strip.jinja: maximum to minimum: inner = tl.maximum(inner, begin)": _MASKED,
+    "templates/macros/strip.jinja: - to +: last = tl.minimum(first + {{ last_row }}, length - 1) // UNIT": _UNSEEN,
+    "templates/macros/strip.jinja: >= to >: if begin >= last:": "the program that goes on has no keys to walk",
     'templates/kernels/score.py.jinja: < to <=: rank = tl.where({{ "s[None, :] < (t // UNIT)[:, None]" if blind else visible("s[None, :]", "t[:, None]", limit) }}, rank, 0)': "where "
     "keys are pooled a query's own block is forced, and takes no part in contest or statistics",
     f"templates/kernels/score_blocks.py.jinja: - to + (2): {_FINAL}": _UNSEEN,
     f"templates/kernels/score_blocks.py.jinja: drop - 1: {_FINAL}": _UNSEEN,
     f"templates/kernels/score_blocks.py.jinja: minimum to maximum (2): {_FINAL}": _UNSEEN,
-    "templates/kernels/ranks.py.jinja: - to +: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
-    "templates/kernels/ranks.py.jinja: >= to >: low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)": _BRACKET,
     "templates/kernels/threshold.py.jinja: >= to >: held = ((rank >= low) & (rank <= high)).to(tl.int32)": _BRACKET,
     "templates/kernels/threshold.py.jinja: <= to <: elif held <= SAMPLE // 2:": _CAPACITY,
     "templates/kernels/lists.py.jinja: += to =: total += tl.sum(chosen.to(tl.int32))": "a tile may "
@@ -122,16 +120,10 @@ EQUIVALENT: dict[str, str] = {
     "templates/kernels/walk.py.jinja: one key more: window = tl.maximum((tl.maximum(tile * TILE - LAST + 1, 0)) // BLOCK, sinks)": _WALK,
     'templates/kernels/attend_bwd.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
     'templates/kernels/attend_bwd_key.py.jinja: < to <=: do = tl.load(do_ptr + d_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': _FEATURE,
-    "templates/kernels/ranks.py.jinja: drop a factor: low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)": _BRACKET,
     'templates/kernels/attend.py.jinja: < to <=: v = tl.load(v_ptr + v_off{{ only_dims(value_padded, e ~ "[None, :] < " ~ VALUE_DIM) }})': "what is "
     "read beyond the features is not stored",
     "templates/kernels/attend_bwd.py.jinja: 0.0 to 1.0: delta = tl.where(row_ok, tl.sum(draw * raw, 1), 0.0)": "a row that "
     "is none has weights of 0, which any finite number may be multiplied by",
-    "templates/kernels/ranks.py.jinja: drop + 1: step = (top - bottom) // 256 + 1": _BRACKET,
-    "templates/kernels/ranks.py.jinja: < to <=: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
-    "templates/kernels/ranks.py.jinja: drop - 1: high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)": _BRACKET,
-    "templates/kernels/ranks.py.jinja: >= to >: below = tl.max(tl.where(at_least >= place + slack, bins, -1))": _BRACKET,
-    "templates/kernels/ranks.py.jinja: <= to <: above = tl.min(tl.where(at_least <= place - slack, bins, 256))": _BRACKET,
     "templates/kernels/ranks.py.jinja: >= to >: if rank.shape[0] >= 256:": _LOWER,
     "templates/kernels/ranks.py.jinja: - to +: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
     "templates/kernels/ranks.py.jinja: 0.0 to 1.0: over = tl.maximum(reached - need - 0.5, 0.0)": _STEPS,
@@ -206,7 +198,7 @@ MISSED: dict[str, str] = {
     "templates/host/select.py.jinja: drop - 1: every = word == (1 << TILE.value) - 1": _COMMON,
     "templates/module.py.jinja: drop - 1: EVERY = tl.constexpr({{ 2 ** config.tile - 1 }})": _COMMON,
     "templates/module.py.jinja: - to +: EVERY = tl.constexpr({{ 2 ** config.tile - 1 }})": _COMMON,
-    "templates/kernels/settle.py.jinja: += to =: first += count & 0xFFFF": f"it takes keys that all of a tile chose in several steps{_SURVEYED}",
+    "templates/macros/list.jinja: += to =: first += count & 0xFFFF": f"it takes keys that all of a tile chose in several steps{_SURVEYED}",
     "templates/kernels/mark.py.jinja: += to =: filled += tl.sum(count)": "it takes strips longer than a step of what "
     f"keeps their keys{_SURVEYED}",
     "templates/kernels/mark.py.jinja: swap branches: score = tl.where(seen, score, 0.0)": "it takes an infinite score at a "

@@ -85,7 +85,7 @@ def interpreted(folder: Path, exprs: list[Scalar], values: dict[str, Tensor]) ->
     loads = "\n".join(f"    {name} = tl.load({name}_ptr + n)" for name in NAMES)
     text = "\n\n\n".join(
         [
-            "import triton\nimport triton.language as tl",
+            "import triton\nimport triton.language as tl\n\nONE_INSTRUCTION = tl.constexpr(False)",
             *library.needed("\n".join(functions)),
             *(f"@triton.jit\n{function}" for function in functions),
             f"@triton.jit\ndef evaluate_kernel(x_ptr, y_ptr, z_ptr, out_ptr):\n    n = tl.arange(0, {POINTS})\n"

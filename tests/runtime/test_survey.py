@@ -229,7 +229,7 @@ def test_several_chunks_and_sequences_agree_with_one() -> None:
 
 def test_what_is_surveyed() -> None:
     surveyed = {name for name in EXAMPLES if surveys(plan_of_example(name))}
-    assert surveyed == {"dsa", "gsa", "gsa_small", "gsa_soft", "sparse_only"}
+    assert surveyed == {"gsa", "gsa_small", "gsa_soft", "sparse_only"}
     plan = plan_of_example("gsa")
     assert not surveys(replace(plan, config=replace(plan.config, tile=32)))
     assert not surveys(replace(plan, config=replace(plan.config, score_rows=8)))

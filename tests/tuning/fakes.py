@@ -29,7 +29,7 @@ SPACE = Space(
     group_pad=16,
     dim=128,
     index_dim=64,
-    index_heads=4,
+    stacked_heads=0,
 )
 BEST = with_choice(
     KernelConfig(),
@@ -40,7 +40,7 @@ BEST = with_choice(
 )  # fmt: skip
 
 
-WASTE = 0.15
+WASTE = 3.0
 """What a workspace of half the size costs in whole calls."""
 
 
@@ -63,8 +63,8 @@ def timing(config: KernelConfig, length: int, *, kernels: bool) -> Timing:
     """What a run of the fake machine says."""
     each = milliseconds(config, length)
     forward = {kernel: each[kernel] for kernel in ("attend_fwd_kernel", "score_kernel")}
-    # Few queries at a time cost a little everywhere.
-    waste = WASTE * math.log2(512 / config.workspace_mib)
+    # Few queries at a time cost everywhere, and more than memory is worth.
+    waste = WASTE * math.log2(512 / config.workspace_mib) * length / 8192
     totals = {"forward": sum(forward.values()) + waste, "training": sum(each.values()) + waste}
     return Timing(totals, {"forward": forward, "training": each} if kernels else {})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gsa_dsl.options import KernelConfig
@@ -125,6 +127,18 @@ def test_what_is_not_faster_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.gain == 1.0
 
 
+@pytest.mark.parametrize(("waste", "workspace"), [(1.0, 256), (3.0, 512), (-1.0, 128)])
+def test_a_larger_workspace_must_be_worth_its_memory(
+    monkeypatch: pytest.MonkeyPatch, waste: float, workspace: int
+) -> None:
+    """A few percent are not: it is kept for long sequences, where memory is what is short."""
+    from tests.tuning import fakes
+
+    monkeypatch.setattr(fakes, "WASTE", waste)
+    found = run(FakeBench())
+    assert found.config == replace(BEST, workspace_mib=workspace)
+
+
 def test_a_default_that_fails_leaves_nothing_to_compare_with() -> None:
     bench = FakeBench({"True": Failure("crashed", "no GPU")})
     found = run(bench, seconds=60.0)
@@ -236,7 +250,8 @@ def test_what_is_wrong_by_the_reference_is_never_chosen() -> None:
     bench = FakeBench(unproved={"c.block_keys == 128 and c != base": why})
     found = run(bench)
     assert found.ended == "exhausted"
-    assert found.config == SPACE.base  # all finalists have it
+    # All finalists have it: the planner's choice is left, with the workspace that is best.
+    assert found.config == replace(SPACE.base, workspace_mib=512)
     assert found.failed
     assert all(one == why and config.block_keys == 128 for config, one in found.failed)
     variant = FakeBench(unproved={"c.workspace_mib == 512": why})

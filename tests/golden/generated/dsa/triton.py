@@ -36,15 +36,9 @@ LAUNCH = {
     "score_kernel": {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": False},
     "threshold_kernel": {"num_warps": 4, "num_stages": 1},
     "list_kernel": {"num_warps": 4, "num_stages": 1},
-    "survey_kernel": {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": False},
-    "guess_kernel": {"num_warps": 2, "num_stages": 1},
-    "mark_kernel": {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": False},
-    "budget_kernel": {"num_warps": 1, "num_stages": 1},
-    "keep_kernel": {"num_warps": 2, "num_stages": 2, "enable_fp_fusion": False},
-    "settle_kernel": {"num_warps": 4, "num_stages": 1},
-    "redo_kernel": {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False},
-    "collect_kernel": {"num_warps": 4, "num_stages": 1},
     "indexer_loss_kernel": {"num_warps": 8, "num_stages": 2},
+    "index_score_kernel": {"num_warps": 8, "num_stages": 2},
+    "index_grad_kernel": {"num_warps": 8, "num_stages": 2},
 }
 # Blackwell keeps more of a product's operands in shared memory.
 LAUNCH_BLACKWELL = {"attend_bwd_key_kernel": {"num_warps": 4, "num_stages": 1}}
@@ -67,41 +61,35 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
+# CUDA has one for relu, which Triton's interpreter has not.
+ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 INDEX_HEADS = tl.constexpr(64)
 INDEX_DIM = tl.constexpr(128)
 INDEX_PAD = tl.constexpr(128)
-SCORE_ROWS = tl.constexpr(64)
-SCORE_KEYS = tl.constexpr(128)
-SCORE_STRIP = tl.constexpr(8)
+SCORE_ROWS = tl.constexpr(4)
+SCORE_KEYS = tl.constexpr(64)
+SCORE_STRIP = tl.constexpr(32)
 SCAN_KEYS = tl.constexpr(2048)
 NARROW_STEPS = tl.constexpr(16)  # after which a range is halved
 SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
-HELD = tl.constexpr(8192)  # ranks of a row that registers hold
-SURVEY_FROM = HELD.value  # the first query whose row is longer
-SURVEY_ROWS = 8192  # queries surveyed together
-REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a time
-SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
-MARK_STRIP = tl.constexpr(16)
-MARKED = tl.constexpr(4096)  # keys near a threshold, at most
 COLLECT_KEYS = tl.constexpr(2048)
-COUNT_KEYS = tl.constexpr(4096)
-KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds
-KEEP_KEYS = tl.constexpr(1024)
 BUDGET_MOST = tl.constexpr(5)
 WORD = torch.int16  # a bit for each query of a tile
 EVERY = tl.constexpr(65535)  # all of them
-MARK = torch.int32  # two bits for each query of a tile: above a guess, and inside it
-ABOVE = tl.constexpr(65535)  # the first ones
-INSIDE = tl.constexpr(16)  # where the second ones begin
-WORDS = tl.constexpr(1)  # marks in 32 bits
 WORKSPACE = 256 << 20  # bytes of scores in memory at a time
 CHUNK_ROWS = 1792  # queries whose scores are in memory at a time, where the workspace may grow to hold them
 STREAM_ROWS = 4096  # queries attended to in one launch, at least
 TEMPERATURE = tl.constexpr(1.0)
 REPEAT = tl.constexpr(1)  # a matrix instruction has at least 16 rows
+STACK = tl.constexpr(4)  # index heads whose queries, a tile of each, make one product
+STACKS = tl.constexpr(16)
+SUMS = 1  # that a score is made of
+SUM_TILES = 1024  # tiles of queries whose sums are in memory at a time, where the workspace may grow to hold them
+SCORE_STACK = tl.constexpr(64)  # index heads of a query in a product
+SCORE_QUERIES = tl.constexpr(2)
 
 
 @triton.jit
@@ -115,15 +103,11 @@ def rank_of(score):
 
 
 @triton.jit
-def score_of(rank):
-    """The float32 score of a non-zero rank."""
-    bits = tl.where(rank < 0, rank ^ -2147483648, ~rank)
-    return bits.to(tl.float32, bitcast=True)
-
-
-@triton.jit
 def relu(x):
-    return tl.where(x < 0.0, 0.0, x)
+    if ONE_INSTRUCTION:
+        return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    else:
+        return tl.where(x < 0.0, 0.0, x)
 
 
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
@@ -152,14 +136,15 @@ def score_outer_grad(acc0):
 
 # [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
 @triton.jit
-def score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj):
-    """Indexer scores of a tile, before the part outside the sum over heads; ``k`` is [INDEX_PAD, keys]."""
-    acc0 = tl.full((q_off.shape[0], k.shape[1]), 0.0, tl.float32)
-    for j in range(INDEX_HEADS):
-        q = tl.load(iq_ptr + q_off + j * stride_iqj, mask=row_ok[:, None], other=0.0)
-        dot = tl.dot(q, k, input_precision=PRECISION)
-        w = tl.load(iw_ptr + w_off + j * stride_iwj, mask=row_ok, other=0.0).to(tl.float32)[:, None]
-        acc0 += score_term0(dot, w)
+def stacked_terms(k, q, w, STACK: tl.constexpr):
+    """What STACK index heads of some queries, side by side as columns of one product, add to their scores, [keys, queries].
+
+    ``k`` is [keys, INDEX_PAD], ``q`` [INDEX_PAD, queries x STACK], and what is given by column [1, queries x STACK].
+    """
+    dot = tl.dot(k, q, input_precision=PRECISION)
+    term0 = score_term0(dot, w)
+    term0 = tl.reshape(term0, (k.shape[0], q.shape[1] // STACK, STACK))
+    acc0 = tl.sum(term0, 2)
     return acc0
 
 
@@ -170,14 +155,14 @@ def score_kernel(
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Scores of ``rows`` queries from ``first_row`` on, written as ranks [batch, rows, width]; 0 where s > t."""
+    """Scores of ``rows`` queries from ``first_row`` on, written as ranks [batch, rows, width]; 0 where s > t.
+
+    The queries of all index heads stay, as columns of a product, while keys pass by.
+    """
     batch = tl.program_id(2).to(tl.int64)
-    local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
-    t = first_row + local
-    row_ok = (local < rows) & (t < length)
+    i = tl.arange(0, SCORE_QUERIES)
+    column = tl.arange(0, SCORE_QUERIES * SCORE_STACK)
     d = tl.arange(0, INDEX_PAD)
-    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
-    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
     first = first_row + tl.program_id(0) * SCORE_ROWS
     last = tl.minimum(first + SCORE_ROWS, length)
     begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
@@ -185,20 +170,50 @@ def score_kernel(
     # Keys that every query here sees come in whole blocks and need no mask, which is a third of the time.
     inner = tl.minimum(end, tl.minimum(first + 1, length)) // SCORE_KEYS * SCORE_KEYS
     inner = tl.maximum(inner, begin)
+    if begin >= end:
+        return
+    local0 = tl.program_id(0) * SCORE_ROWS + i
+    t0 = first_row + local0
+    row_ok0 = (local0 < rows) & (t0 < length)
+    local = tl.program_id(0) * SCORE_ROWS + column // SCORE_STACK
+    t = first_row + local
+    j = column % SCORE_STACK
+    there = (local < rows) & (t < length)
+    q_off = batch * stride_iqb + j * stride_iqj + t.to(tl.int64) * stride_iql
+    q0 = tl.trans(tl.load(iq_ptr + q_off[:, None] + d[None, :], mask=there[:, None], other=0.0))
+    w_off = batch * stride_iwb + j * stride_iwj + t.to(tl.int64) * stride_iwl
+    w0 = tl.load(iw_ptr + w_off, mask=there, other=0.0).to(tl.float32)[None, :]
+    local1 = tl.program_id(0) * SCORE_ROWS + 2 + i
+    t1 = first_row + local1
+    row_ok1 = (local1 < rows) & (t1 < length)
+    local = tl.program_id(0) * SCORE_ROWS + 2 + column // SCORE_STACK
+    t = first_row + local
+    j = column % SCORE_STACK
+    there = (local < rows) & (t < length)
+    q_off = batch * stride_iqb + j * stride_iqj + t.to(tl.int64) * stride_iql
+    q1 = tl.trans(tl.load(iq_ptr + q_off[:, None] + d[None, :], mask=there[:, None], other=0.0))
+    w_off = batch * stride_iwb + j * stride_iwj + t.to(tl.int64) * stride_iwl
+    w1 = tl.load(iw_ptr + w_off, mask=there, other=0.0).to(tl.float32)[None, :]
     for edge in tl.static_range(0, 2):
         for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
             s = n0 + tl.arange(0, SCORE_KEYS)
-            k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
+            k_off = batch * stride_ikb + s[:, None].to(tl.int64) * stride_ikl + d[None, :]
             if edge:
-                k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
+                k = tl.load(ik_ptr + k_off, mask=(s < length)[:, None], other=0.0)
             else:
                 k = tl.load(ik_ptr + k_off)
-            acc0 = score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj)
-            rank = rank_of(score_outer(acc0))
+            acc0 = stacked_terms(k, q0, w0, SCORE_STACK)
+            rank = rank_of(tl.trans(score_outer(acc0)))
             if edge:
-                rank = tl.where(s[None, :] <= t[:, None], rank, 0)
-            out = (batch * rows + local[:, None]) * width + s[None, :]
-            tl.store(rank_ptr + out, rank, mask=row_ok[:, None])
+                rank = tl.where(s[None, :] <= t0[:, None], rank, 0)
+            out = (batch * rows + local0[:, None]) * width + s[None, :]
+            tl.store(rank_ptr + out, rank, mask=row_ok0[:, None])
+            acc0 = stacked_terms(k, q1, w1, SCORE_STACK)
+            rank = rank_of(tl.trans(score_outer(acc0)))
+            if edge:
+                rank = tl.where(s[None, :] <= t1[:, None], rank, 0)
+            out = (batch * rows + local1[:, None]) * width + s[None, :]
+            tl.store(rank_ptr + out, rank, mask=row_ok1[:, None])
 
 
 # [dsa.gsa:10] select top k tokens
@@ -313,24 +328,22 @@ def last_of(rank_ptr, begin, end, limit, ties):
 # [dsa.gsa:10] select top k tokens
 @triton.jit
 def bracket(rank_ptr, begin, end, k):
-    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a histogram of SAMPLE ranks."""
+    """Two ranks that almost surely enclose the k-th largest of begin .. end: of a sample of SAMPLE of them."""
     n = end - begin
-    i = tl.arange(0, SAMPLE)
-    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE)).to(tl.uint32, bitcast=True)
-    top = tl.max(sample)
-    bottom = tl.min(tl.where(sample == 0, top, sample))
-    step = (top - bottom) // 256 + 1
-    bins = tl.arange(0, 256)
-    histogram = tl.histogram(((sample - bottom) // step).to(tl.int32), 256, mask=sample != 0)
-    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
+    sample = tl.load(rank_ptr + begin + tl.arange(0, SAMPLE) * (n // SAMPLE)).to(tl.uint32, bitcast=True)
+    held = tl.sum((sample != 0).to(tl.int32))
     place = k * (SAMPLE * 1.0) / n
     slack = 3.0 * tl.sqrt(place) + 2.0
-    above = tl.min(tl.where(at_least <= place - slack, bins, 256))
-    below = tl.max(tl.where(at_least >= place + slack, bins, -1))
-    # No sample is above ``top``, but a rank of the row may be.
-    high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)
-    low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)
-    return low.to(tl.uint32), high.to(tl.uint32)
+    near = tl.floor(place - slack).to(tl.int32)
+    far = tl.ceil(place + slack).to(tl.int32)
+    # No sample is above all others, but a rank of the row may be.
+    high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    low = tl.full((), 1, tl.uint32)
+    if (near > 0) & (near <= held):
+        high = nth_largest(sample, near, held)
+    if far <= held:
+        low = nth_largest(sample, far, held)
+    return low, high
 
 
 # [dsa.gsa:10] select top k tokens
@@ -341,10 +354,10 @@ def threshold(
     """The rank of a query's k_t-th best candidate, and the last key of that rank that it takes; stores its budget k_t."""
     begin = 0 * t
     end = t + 1
-    n = tl.arange(0, SCAN_KEYS)
-    total = 0
+    count = tl.zeros((SCAN_KEYS,), tl.int32)
     for n0 in range(aligned(begin), end, SCAN_KEYS):
-        total += tl.sum((ranks_at(rank_ptr, n0 + n, begin, end) != 0).to(tl.int32))
+        count += (ranks_at(rank_ptr, n0 + tl.arange(0, SCAN_KEYS), begin, end) != 0).to(tl.int32)
+    total = tl.sum(count)
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
 
@@ -359,17 +372,20 @@ def threshold(
         held_ptr, first, stop = rank_ptr, begin, end
         if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
-            above = 0
+            # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+            eights = tl.arange(0, SCAN_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
+            over = tl.zeros((SCAN_KEYS // 8, 8), tl.int32)
             inside = 0
-            for n0 in range(begin, end, SCAN_KEYS):
-                s = n0 + n
-                rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
-                above += tl.sum((rank > high).to(tl.int32))
+            for n0 in range(aligned(begin), end, SCAN_KEYS):
+                rank = ranks_at(rank_ptr, n0 + eights, begin, end)
+                over += (rank > high).to(tl.int32)
                 held = ((rank >= low) & (rank <= high)).to(tl.int32)
-                place = inside + tl.cumsum(held, 0) - held
+                in_eight = tl.sum(held, 1)
+                place = inside + (tl.cumsum(in_eight, 0) - in_eight)[:, None] + tl.cumsum(held, 1) - held
                 store = (held == 1) & (place < CANDIDATES)
                 tl.store(candidate_ptr + place, rank.to(tl.int32, bitcast=True), mask=store)
-                inside += tl.sum(held)
+                inside += tl.sum(in_eight)
+            above = tl.sum(tl.sum(over, 1), 0)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
@@ -398,49 +414,33 @@ def threshold(
 
 # [dsa.gsa:10] select top k tokens
 @triton.jit
-def held_threshold(rank_ptr, budget_ptr, batch, t, length, MOST: tl.constexpr):
-    """As ``threshold``, for a row of MOST ranks at most: registers hold them."""
-    s = tl.arange(0, MOST)
-    rank = ranks_at(rank_ptr, s, 0, t + 1)
-    begin = 0 * t
-    end = t + 1
-    total = tl.sum((rank != 0).to(tl.int32))
-    k = tl.minimum(BUDGET_MOST, total)
-    tl.store(budget_ptr + batch * length + t, k)
-    # Every candidate: any rank above 0. None: no rank is above the largest.
-    limit = tl.where(k == 0, 0xFFFFFFFF, 0).to(tl.uint32)
-    last = 0 * k - 1
-    if (k > 0) & (k < total):
-        limit, ties, tied = nth_and_ties(rank, k, total)
-        last = length + 0 * k
-        if tied > ties:
-            last = last_of(rank_ptr, begin, end, limit, ties)
-    return limit, last
+def store_threshold(
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+    first_row, rows, length, width, WIDE: tl.constexpr,
+):  # fmt: skip
+    row = tl.num_programs(0) - 1 - tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    t = first_row + row
+    out = batch * rows + row
+    limit, last = threshold(
+        rank_ptr + out * width, candidate_ptr + out * CANDIDATES, budget_ptr,
+        batch, t, length, WIDE,
+    )  # fmt: skip
+    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
+    tl.store(last_ptr + out, last)
 
 
 # [dsa.gsa:10] select top k tokens
 @triton.jit(do_not_specialize=["first_row", "rows", "length"])
 def threshold_kernel(
-    rank_ptr, threshold_ptr, last_ptr, budget_ptr,
+    rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
     first_row, rows, length, width,
 ):  # fmt: skip
-    """Per query whose row is not surveyed: its budget k_t, the rank of its k_t-th best candidate, and the last key of
-    that rank that it takes.
-    """
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    rank_ptr += out * width
-    # As few registers as hold it.
-    if t < HELD // 4:
-        limit, last = held_threshold(rank_ptr, budget_ptr, batch, t, length, HELD // 4)
-    elif t < HELD // 2:
-        limit, last = held_threshold(rank_ptr, budget_ptr, batch, t, length, HELD // 2)
-    else:
-        limit, last = held_threshold(rank_ptr, budget_ptr, batch, t, length, HELD)
-    tl.store(threshold_ptr + out, limit.to(tl.int32, bitcast=True))
-    tl.store(last_ptr + out, last)
+    """Per query: its budget k_t, the rank of its k_t-th best candidate, and the last key of that rank that it takes."""
+    store_threshold(
+        rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
+        first_row, rows, length, width, True,
+    )  # fmt: skip
 
 
 # [dsa.gsa:10] select top k tokens
@@ -451,11 +451,12 @@ def list_kernel(
 ):  # fmt: skip
     """The union of the keys that TILE neighbours chose, common ones first, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     r = tl.arange(0, TILE)
     local = tile * TILE + r
     t = first_row + local
     row_ok = (local < rows) & (t < length)
+    first_ptr = rank_ptr
     rank_ptr += ((batch * rows + local) * width)[:, None]
     limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
     last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
@@ -463,6 +464,8 @@ def list_kernel(
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
     end = tl.minimum(first_row + tile * TILE + TILE, length)
+    # What is known of a key takes the place of its first query's rank, which nobody reads again.
+    kept_ptr = first_ptr + (batch * rows + tile * TILE) * width
     agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
@@ -472,487 +475,14 @@ def list_kernel(
         chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
         agreed += (word == EVERY).to(tl.int32)
+        tl.store(kept_ptr + s, word, mask=s < end)
     common = tl.sum(agreed)
     first, filled = 0, common
-    for n0 in range(0, end, LIST_KEYS):
-        s = n0 + tl.arange(0, LIST_KEYS)
-        # What does not compete has no rank: nothing is marked, whatever the limit is.
-        rival = row_ok[:, None] & (s[None, :] <= t[:, None])
-        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
-        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
-        word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
-        # Both kinds are counted in one sum.
-        every = (word == EVERY).to(tl.int32)
-        wanted = (word != 0).to(tl.int32) - every
-        before = tl.cumsum(every | (wanted << 16), 0)
-        place = tl.where(every == 1, first + (before & 0xFFFF), filled + (before >> 16)) - 1
-        tl.store(pos_ptr + place, s, mask=word != 0)
-        tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=word != 0)
-        first += tl.sum(every)
-        filled += tl.sum(wanted)
-    # The attention kernels read whole blocks: the rest of the last one belongs to no query.
-    tail = filled + tl.arange(0, LIST_PAD)
-    tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
-    tl.store(word_ptr + tail, tl.zeros((LIST_PAD,), tl.int32).to(word_ptr.dtype.element_ty), mask=tail < list_width)
-    tl.store(count_ptr + slot, filled)
-    tl.store(common_ptr + slot, common)
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def survey_kernel(
-    iq_ptr, ik_ptr, iw_ptr, sample_ptr,
-    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, length, sample_width,
-):  # fmt: skip
-    """The ranks of every SURVEY_STEP-th key, [batch, rows, sample_width]; 0 where s > t."""
-    batch = tl.program_id(2).to(tl.int64)
-    local = tl.program_id(0) * SCORE_ROWS + tl.arange(0, SCORE_ROWS)
-    t = first_row + local
-    row_ok = (local < rows) & (t < length)
-    d = tl.arange(0, INDEX_PAD)
-    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
-    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
-    last = tl.cdiv(tl.minimum(first_row + (tl.program_id(0) + 1) * SCORE_ROWS, length), SURVEY_STEP)
-    begin = tl.program_id(1) * SCORE_STRIP * SCORE_KEYS
-    for n0 in range(begin, tl.minimum(begin + SCORE_STRIP * SCORE_KEYS, last), SCORE_KEYS):
-        n = n0 + tl.arange(0, SCORE_KEYS)
-        s = n * SURVEY_STEP
-        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
-        k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
-        acc0 = score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj)
-        rank = tl.where(s[None, :] <= t[:, None], rank_of(score_outer(acc0)), 0)
-        out = (batch * rows + local[:, None]) * sample_width + n[None, :]
-        tl.store(sample_ptr + out, rank, mask=row_ok[:, None])
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit
-def enclose(sample_ptr, samples, near, far, bottom, top, MOST: tl.constexpr):
-    """Two ranks, below the far-th and above the near-th best of a row's samples, MOST at most."""
-    i = tl.arange(0, MOST)
-    rank = tl.load(sample_ptr + i, mask=i < samples, other=0).to(tl.uint32, bitcast=True)
-    held = tl.sum((rank != 0).to(tl.int32))
-    # What is above the sample's best few, or below its worst, has no bound in it.
-    high = tl.full((), 0xFFFFFFFF, tl.uint32)
-    if near >= 1:
-        high = narrow(rank, near, bottom, top, held)
-    low = tl.full((), 1, tl.uint32)
-    if held >= far:
-        low = narrow(rank, far, bottom, top, held)
-    return low, high
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def guess_kernel(
-    sample_ptr, middle_ptr, reach_ptr,
-    first_row, rows, length, sample_width,
-):  # fmt: skip
-    """Per query, from its sample: a score, and how far from it, at most, its threshold almost surely is."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    total = tl.maximum(t + 1, 0)
-    sample_ptr += (batch * rows + row) * sample_width
-    samples = t // SURVEY_STEP + 1
-    # Those of later keys, up to a whole number of four, are 0.
-    padded = tl.cdiv(samples, 4) * 4
-    # Four neighbours at a time: what is taken among them costs no exchange between threads.
-    wide: tl.constexpr = SAMPLE // 8
-    n = tl.arange(0, wide)[:, None] * 4 + tl.arange(0, 4)[None, :]
-    held = tl.zeros((wide,), tl.int32)
-    top = tl.zeros((wide,), tl.uint32)
-    bottom = tl.full((wide,), 0xFFFFFFFF, tl.uint32)
-    for n0 in range(0, samples, SAMPLE // 2):
-        rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
-        real = rank != 0
-        held += tl.sum(real.to(tl.int32), 1)
-        rank = rank.to(tl.uint32, bitcast=True)
-        top = tl.maximum(top, tl.max(rank, 1))
-        bottom = tl.minimum(bottom, tl.min(tl.where(real, rank, 0xFFFFFFFF).to(tl.uint32), 1))
-    top = tl.max(top)
-    bottom = tl.min(bottom)
-    many = tl.maximum(tl.sum(held), 1) * 1.0
-    fewest = BUDGET_MOST * 1.0
-    most = BUDGET_MOST * 1.0
-    share = many / tl.maximum(total, 1)
-    near = fewest * share
-    far = most * share
-    # Four deviations of how many of the best a sample holds that leaves out all but one in so many.
-    near = tl.floor(near - 4.0 * tl.sqrt(near * (1.0 - 1.0 / SURVEY_STEP)) - 2.0).to(tl.int32)
-    far = tl.ceil(far + 4.0 * tl.sqrt(far * (1.0 - 1.0 / SURVEY_STEP)) + 2.0).to(tl.int32)
-    if samples > SAMPLE:
-        # Of many samples only the best matter: those above what is surely below the last that is looked for.
-        few: tl.constexpr = SAMPLE // 2
-        sparse = tl.load(sample_ptr + tl.arange(0, few) * (samples // few)).to(tl.uint32, bitcast=True)
-        mean = far * (few * 1.0) / samples
-        last = tl.ceil(mean + 4.0 * tl.sqrt(mean) + 2.0).to(tl.int32)
-        floor = narrow(sparse, last, bottom, top, few)
-        kept = 0
-        for n0 in range(0, samples, SAMPLE // 2):
-            rank = tl.load(sample_ptr + n0 + n, mask=n0 + n < padded, other=0)
-            good = (rank.to(tl.uint32, bitcast=True) >= floor).to(tl.int32)
-            count = tl.sum(good, 1)
-            place = kept + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(good, 1) - good
-            # No further than they were read: what a row has left of its sample is not needed again.
-            tl.store(sample_ptr + place, rank, mask=good == 1)
-            kept += tl.sum(count)
-        # They were written by other threads than will read them.
-        tl.debug_barrier()
-        samples = tl.minimum(kept, SAMPLE)
-    # As few registers as hold them.
-    if samples <= SAMPLE // 2:
-        low, high = enclose(sample_ptr, samples, near, far, bottom, top, SAMPLE // 2)
-    else:
-        low, high = enclose(sample_ptr, samples, near, far, bottom, top, SAMPLE)
-    if total <= MARKED:
-        # Few enough to look at every one.
-        low = tl.full((), 1, tl.uint32)
-        high = tl.full((), 0xFFFFFFFF, tl.uint32)
-    least = score_of(low.to(tl.int32, bitcast=True))
-    largest = score_of(high.to(tl.int32, bitcast=True))
-    out = batch * rows + row
-    middle = least * 0.5 + largest * 0.5
-    reach = tl.maximum(largest - middle, middle - least)
-    # An edge that is no number bounds nothing: all that is on its side of the other one is within reach.
-    edge = tl.where(least == least, least, tl.where(largest == largest, largest, 0.0))
-    middle = tl.where(middle == middle, middle, edge)
-    tl.store(middle_ptr + out, middle)
-    tl.store(reach_ptr + out, tl.where(reach == reach, reach, float("inf")))
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit
-def columns_sum(x):
-    """[rows, keys] to [rows, 8]: what of a sum costs no exchange between threads."""
-    return tl.sum(tl.reshape(x, (x.shape[0], x.shape[1] // 8, 8)), 1)
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit
-def words_of(marks):
-    """[rows, keys], rows as ``mark_kernel`` has them, to [tiles, keys]: the marks of a tile's queries together."""
-    marks = tl.reshape(marks, (marks.shape[0] // 16, 2, 16 // TILE, TILE // 2, marks.shape[1]))
-    marks = tl.sum(tl.sum(marks, 1), 2)
-    return tl.reshape(marks, (marks.shape[0] * marks.shape[1], marks.shape[2]))
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def mark_kernel(
-    iq_ptr, ik_ptr, iw_ptr, middle_ptr, reach_ptr, mark_ptr, found_ptr, moment_ptr,
-    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, length, width,
-):  # fmt: skip
-    """Marks what scores above the middle of the guess, and what lies inside it: two bits a query in the words of its tile.
-
-    ``found`` [batch, rows, 2] counts what is above; ``moment`` [batch, rows, strips] is 0, NaN
-    where a score is not finite.
-    """
-    batch = tl.program_id(2).to(tl.int64)
-    i = tl.arange(0, SCORE_ROWS)
-    # Rows i and i + 8 of a matrix instruction lie in one thread: as neighbours of a tile they need no exchange for its words.
-    i = i // 16 * 16 + i % 8 // (TILE // 2) * TILE + i % (TILE // 2) * 2 + i // 8 % 2
-    local = tl.program_id(0) * SCORE_ROWS + i
-    t = first_row + local
-    row_ok = (local < rows) & (t < length)
-    first = first_row + tl.program_id(0) * SCORE_ROWS
-    begin = tl.program_id(1) * MARK_STRIP * SCORE_KEYS
-    end = tl.minimum(begin + MARK_STRIP * SCORE_KEYS, tl.minimum(first + SCORE_ROWS, length))
-    if begin >= end:
-        return
-    d = tl.arange(0, INDEX_PAD)
-    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
-    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
-    out = batch * rows + local
-    # No key is above the middle of a query that is not there, nor within its reach.
-    middle = tl.load(middle_ptr + out, mask=row_ok, other=float("inf"))[:, None]
-    reach = tl.load(reach_ptr + out, mask=row_ok, other=0.0)[:, None]
-    squares = tl.zeros((SCORE_ROWS, 8), tl.float32)
-    over = tl.zeros((SCORE_ROWS, 8), tl.int32)
-    bit = (1 << (i % TILE))[:, None]
-    words = tl.program_id(0) * (SCORE_ROWS // TILE) + tl.arange(0, SCORE_ROWS // TILE)
-    words = mark_ptr + ((batch * (rows // TILE) + words) * (width // WORDS))[:, None]
-    # Keys that every query here sees come in whole blocks and need no mask.
-    inner = tl.maximum(tl.minimum(end, first + 1) // SCORE_KEYS * SCORE_KEYS, begin)
-    for edge in tl.static_range(0, 2):
-        for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
-            s = n0 + tl.arange(0, SCORE_KEYS)
-            k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
-            if edge:
-                k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
-            else:
-                k = tl.load(ik_ptr + k_off)
-            acc0 = score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj)
-            score = score_outer(acc0)
-            off = score - middle
-            above = off > 0.0
-            inside = tl.abs(off) <= reach
-            if edge:
-                seen = (s[None, :] <= t[:, None]) & row_ok[:, None]
-                score = tl.where(seen, score, 0.0)
-                above = above & seen
-                inside = inside & seen
-            squares += columns_sum(score * 0.0)
-            marked = tl.where(above, bit, 0)
-            over += columns_sum(marked)
-            marked |= tl.where(inside, bit << INSIDE, 0)
-            word = words_of(marked)
-            tl.store(words + s[None, :], word)
-    # A query's mark for each that is above.
-    tl.atomic_add(found_ptr + out * 2 + 1, tl.sum(over, 1) >> (i % TILE), mask=row_ok, sem="relaxed")
-    # In an order of their own, so that the sums repeat.
-    strip = out * tl.num_programs(1) + tl.program_id(1)
-    tl.store(moment_ptr + strip, tl.sum(squares, 1), mask=row_ok)
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def keep_kernel(
-    iq_ptr, ik_ptr, iw_ptr, mark_ptr, near_ptr, kept_ptr, place_ptr, found_ptr,
-    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, length, width,
-):  # fmt: skip
-    """Keeps the scores of what is marked as inside a guess, of its half where the threshold is, and where it is; ``near`` is
-    scratch of each program's own.
-    """
-    batch = tl.program_id(2).to(tl.int64)
-    local = tl.program_id(0) * KEEP_ROWS + tl.arange(0, KEEP_ROWS)
-    t = first_row + local
-    row_ok = (local < rows) & (t < length)
-    begin = tl.program_id(1) * MARK_STRIP * SCORE_KEYS
-    last = tl.minimum(first_row + (tl.program_id(0) + 1) * KEEP_ROWS, length)
-    end = tl.minimum(begin + MARK_STRIP * SCORE_KEYS, last)
-    if begin >= end:
-        return
-    out = batch * rows + local
-    upper = (tl.load(found_ptr + out * 2 + 1, mask=row_ok, other=1) <= 0).to(tl.int32)
-    # The keys that any query here has in that half of its guess: few, where neighbours choose alike.
-    program = (batch * tl.num_programs(0) + tl.program_id(0)) * tl.num_programs(1) + tl.program_id(1)
-    near_ptr += program * MARK_STRIP * SCORE_KEYS
-    words = mark_ptr + (batch * (rows // TILE) + tl.program_id(0) * (KEEP_ROWS // TILE)) * width
-    # Eight neighbours at a time: what is counted among them costs no exchange between threads.
-    place = tl.arange(0, KEEP_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
-    filled = 0
-    for n0 in range(begin, end, KEEP_KEYS):
-        s = n0 + place
-        wanted = tl.zeros((KEEP_KEYS // 8, 8), tl.int32)
-        for i in tl.static_range(0, KEEP_ROWS // TILE):
-            word = tl.load(words + i * width + s, mask=s // 8 < tl.cdiv(end, 8), other=0).to(tl.int32)
-            halves = tl.sum(tl.where(tl.arange(0, KEEP_ROWS) // TILE == i, upper << (local % TILE), 0))
-            wanted |= (word >> INSIDE) & ~(word ^ halves)
-        wanted = ((wanted & ABOVE) != 0).to(tl.int32)
-        count = tl.sum(wanted, 1)
-        slot = filled + (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1) - wanted
-        tl.store(near_ptr + slot, s, mask=wanted == 1)
-        filled += tl.sum(count)
     # They were written by other threads than will read them.
     tl.debug_barrier()
-    d = tl.arange(0, INDEX_PAD)
-    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
-    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
-    own = mark_ptr + ((batch * (rows // TILE) + local // TILE) * width)[:, None]
-    kept, places = kept_ptr + out * MARKED, place_ptr + out * MARKED
-    for n0 in range(0, filled, SCORE_KEYS):
-        n = n0 + tl.arange(0, SCORE_KEYS)
-        s = tl.load(near_ptr + n, mask=n < filled, other=0)
-        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
-        k = tl.load(ik_ptr + k_off)
-        acc0 = score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj)
-        score = score_outer(acc0)
-        # The mark decides, and not the score once more: what is above a guess is never inside it too.
-        word = tl.load(own + s[None, :], mask=row_ok[:, None] & (n < filled)[None, :], other=0).to(tl.int32)
-        word = word >> (local % TILE)[:, None]
-        inside = (word >> INSIDE) & ~(word ^ upper[:, None]) & 1
-        count = tl.sum(inside, 1)
-        taken = tl.atomic_add(found_ptr + out * 2, count, mask=row_ok & (count > 0), sem="relaxed")
-        # Their order is that of arrival; what is made of them does not depend on it.
-        slot = taken[:, None] + tl.cumsum(inside, 1) - inside
-        keep = (inside == 1) & (slot < MARKED)
-        tl.store(kept[:, None] + slot, score, mask=keep)
-        tl.store(places[:, None] + slot, tl.broadcast_to(s[None, :], (KEEP_ROWS, SCORE_KEYS)), mask=keep)
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit
-def best_of(kept_ptr, place_ptr, inside, need, t, MOST: tl.constexpr):
-    """Of the ``inside`` keys that are kept, MOST at most: the need-th largest rank, and the last position of that rank
-    among the best ``need``, where equal ones go by position.
-    """
-    i = tl.arange(0, MOST)
-    score = tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))
-    rank = rank_of(score).to(tl.uint32, bitcast=True)
-    limit, ties, tied = nth_and_ties(rank, need, inside)
-    last = t
-    if tied > ties:
-        place = tl.load(place_ptr + i, mask=i < inside, other=0)
-        last = t - nth_largest(tl.where(rank == limit, (t - place + 1).to(tl.uint32), 0), ties, ties).to(tl.int32) + 1
-    return limit, last
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit(do_not_specialize=["first_row", "rows", "length", "strips"])
-def budget_kernel(
-    found_ptr, budget_ptr, moment_ptr,
-    first_row, rows, length, strips,
-):  # fmt: skip
-    """Per query: its budget k_t, and in place of the count of what is above the middle of its guess, how many k_t wants of
-    what is below; negative: how many too many are above.
-    """
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    total = t + 1
-    squares = 0.0
-    moment_ptr += out * strips
-    for n0 in range(0, tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS), 64):
-        strip = n0 + tl.arange(0, 64)
-        real = strip < tl.cdiv(t + 1, MARK_STRIP * SCORE_KEYS)
-        squares += tl.sum(tl.load(moment_ptr + strip, mask=real, other=0.0))
-    k = tl.minimum(BUDGET_MOST, total)
-    tl.store(budget_ptr + batch * length + t, k)
-    need = k - tl.load(found_ptr + out * 2 + 1)
-    # A score that is not finite is for the ranks to look through, which leave it out: more than there can be.
-    finite = tl.abs(squares) < float("inf")
-    tl.store(found_ptr + out * 2 + 1, tl.where(finite, need, -length - 1))
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit(do_not_specialize=["first_row", "rows", "length"])
-def settle_kernel(
-    bits_ptr, kept_ptr, place_ptr, found_ptr, missed_ptr,
-    first_row, rows, length, width,
-):  # fmt: skip
-    """Per query: marks on the best of what is kept, and none on the rest of it; ``missed`` where k_t is not in the guess."""
-    row = tl.program_id(0)
-    batch = tl.program_id(1).to(tl.int64)
-    t = first_row + row
-    out = batch * rows + row
-    inside = tl.load(found_ptr + out * 2)
-    need = tl.load(found_ptr + out * 2 + 1)
-    kept_ptr += out * MARKED
-    place_ptr += out * MARKED
-    # What is above the middle has its mark: of that half, too many are to lose it.
-    marked = need <= 0
-    need += tl.where(marked, inside, 0)
-    if (need < 0) | (need > inside) | (inside > MARKED):
-        tl.store(missed_ptr + batch * length + t, 1)
-    else:
-        # All of them, or none.
-        limit = tl.where(need == 0, 0xFFFFFFFF, 0).to(tl.uint32)
-        last = t
-        if (need > 0) & (need < inside):
-            # As few registers as hold them.
-            if inside <= MARKED // 4:
-                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED // 4)
-            elif inside <= MARKED // 2:
-                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED // 2)
-            else:
-                limit, last = best_of(kept_ptr, place_ptr, inside, need, t, MARKED)
-        bits_ptr += (batch * (rows // TILE) + row // TILE) * width // WORDS
-        for i0 in range(0, inside, MARKED // 4):
-            i = i0 + tl.arange(0, MARKED // 4)
-            rank = rank_of(tl.load(kept_ptr + i, mask=i < inside, other=float("inf"))).to(tl.uint32, bitcast=True)
-            place = tl.load(place_ptr + i, mask=i < inside, other=0)
-            chosen = (rank > limit) | ((rank == limit) & (place <= last))
-            bit = tl.full((MARKED // 4,), 1, tl.int32) << ((place % WORDS) * (32 // WORDS) + row % TILE)
-            tl.atomic_xor(bits_ptr + place // WORDS, bit, mask=(i < inside) & (chosen != marked), sem="relaxed")
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit
-def redo(
-    iq_ptr, ik_ptr, iw_ptr, rank_ptr, candidate_ptr, budget_ptr,
-    bits_ptr,
-    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    batch, query, shift, length,
-):  # fmt: skip
-    """Marks the choice of one query: scores, threshold and marks, one after the other."""
-    # The fewest rows of a matrix instruction: all the same query.
-    t = query + 0 * tl.arange(0, 16)
-    row_ok = t < length
-    d = tl.arange(0, INDEX_PAD)
-    q_off = batch * stride_iqb + t[:, None].to(tl.int64) * stride_iql + d[None, :]
-    w_off = batch * stride_iwb + t.to(tl.int64) * stride_iwl
-    n = tl.arange(0, SCORE_KEYS)
-    for n0 in range(0, query + 1, SCORE_KEYS):
-        s = n0 + n
-        k_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + d[:, None]
-        k = tl.load(ik_ptr + k_off, mask=(s < length)[None, :], other=0.0)
-        acc0 = score_tile(iq_ptr, iw_ptr, q_off, w_off, k, row_ok, stride_iqj, stride_iwj)
-        # Rows that are alike have ranks that are.
-        rank = tl.max(rank_of(score_outer(acc0)).to(tl.uint32, bitcast=True), 0).to(tl.int32, bitcast=True)
-        tl.store(rank_ptr + s, tl.where(s <= query, rank, 0))
-    # Ranks were written by other threads than will read them.
-    tl.debug_barrier()
-    limit, last = threshold(rank_ptr, candidate_ptr, budget_ptr, batch, query, length, True)
-    for n0 in range(0, query + 1, SCAN_KEYS):
-        s = n0 + tl.arange(0, SCAN_KEYS)
-        rank = tl.load(rank_ptr + s, mask=s <= query, other=0).to(tl.uint32, bitcast=True)
-        rival = rank != 0
-        chosen = rival & ((rank > limit) | ((rank == limit) & (s <= last)))
-        bit = tl.full((SCAN_KEYS,), 1, tl.int32) << ((s % WORDS) * (32 // WORDS) + shift)
-        tl.atomic_or(bits_ptr + s // WORDS, bit, mask=chosen, sem="relaxed")
-        tl.atomic_and(bits_ptr + s // WORDS, ~bit, mask=(s <= query) & (chosen == 0), sem="relaxed")
-    # The next query's ranks take the place of these.
-    tl.debug_barrier()
-
-
-# [dsa.gsa:8] score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s])
-@triton.jit(do_not_specialize=["first_row", "rows", "count", "length"])
-def redo_kernel(
-    iq_ptr, ik_ptr, iw_ptr, missed_ptr, rank_ptr, candidate_ptr, budget_ptr, bits_ptr,
-    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    first_row, rows, count, length, width,
-):  # fmt: skip
-    """Marks the choice of each query whose guess missed, from all of its ranks, in place of what was marked."""
-    batch = tl.program_id(1).to(tl.int64)
-    slot = batch * tl.num_programs(0) + tl.program_id(0)
-    rank_ptr += slot * width
-    candidate_ptr += slot * CANDIDATES
-    missed_ptr += batch * length + first_row
-    turns = tl.cdiv(count, tl.num_programs(0))
-    # Few queries miss, so that many are asked at a time.
-    for turn0 in range(0, turns, 32):
-        asked = tl.program_id(0) + (turn0 + tl.arange(0, 32)) * tl.num_programs(0)
-        if tl.sum(tl.load(missed_ptr + asked, mask=asked < count, other=0)) > 0:
-            for turn in range(turn0, tl.minimum(turn0 + 32, turns)):
-                row = tl.program_id(0) + turn * tl.num_programs(0)
-                if tl.load(missed_ptr + row, mask=row < count, other=0) != 0:
-                    redo(
-                        iq_ptr, ik_ptr, iw_ptr, rank_ptr, candidate_ptr, budget_ptr,
-                        bits_ptr + (batch * (rows // TILE) + row // TILE) * width // WORDS,
-                        stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-                        batch, first_row + row, row % TILE, length,
-                    )  # fmt: skip
-
-
-# [dsa.gsa:10] select top k tokens
-@triton.jit(do_not_specialize=["first_row", "rows", "length", "first_slot", "tiles"])
-def collect_kernel(
-    mark_ptr, pos_ptr, word_ptr, count_ptr, common_ptr,
-    first_row, rows, length, width, first_slot, tiles, list_width,
-):  # fmt: skip
-    """The keys with a mark, common ones first, in order of position, with the mark's bits: the lists that ``list_kernel`` makes."""
-    batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
-    slot = batch * tiles + first_slot + tile
-    pos_ptr += slot * list_width
-    word_ptr += slot * list_width
-    mark_ptr += (batch * (rows // TILE) + tile) * width
-    end = tl.minimum(first_row + tile * TILE + TILE, length)
-    agreed = tl.zeros((COUNT_KEYS,), tl.int32)
-    for n0 in range(0, end, COUNT_KEYS):
-        s = n0 + tl.arange(0, COUNT_KEYS)
-        word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE
-        agreed += (word == EVERY).to(tl.int32)
-    common = tl.sum(agreed)
-    first, filled = 0, common
     for n0 in range(0, end, COLLECT_KEYS):
         s = n0 + tl.arange(0, COLLECT_KEYS)
-        word = tl.load(mark_ptr + s, mask=s < end, other=0).to(tl.int32) & ABOVE
+        word = tl.load(kept_ptr + s, mask=s < end, other=0)
         # Eight neighbours at a time: what is counted among them costs no exchange between threads. Both kinds in one sum.
         word = tl.reshape(word, (COLLECT_KEYS // 8, 8))
         every = (word == EVERY).to(tl.int32)
@@ -1039,7 +569,7 @@ def attend_fwd_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, common_ptr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
-    tile = first_tile + tl.program_id(0)
+    tile = first_tile + tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -1141,7 +671,7 @@ def attend_bwd_query_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -1292,7 +822,7 @@ def attend_bwd_key_kernel(
 # [dsa.gsa:11] train indexer with kl
 @triton.jit
 def head_grad(up0, q, w, ik):
-    """Through one index head: gradients of its keys, queries, weights from those of its term, ``up``."""
+    """Through a stack of index heads: gradients of its keys, queries, weights from those of its term, ``up``."""
     dot = tl.dot(q, ik, input_precision=PRECISION)
     # Where no gradient arrives none is passed on: 0 * inf and 0 * NaN, of operands or slopes, must not make one.
     q = tl.where(tl.abs(q.to(tl.float32)) < float("inf"), q, 0.0)
@@ -1307,18 +837,117 @@ def head_grad(up0, q, w, ik):
 
 
 # [dsa.gsa:11] train indexer with kl
-@triton.jit(do_not_specialize=["length", "first_tile", "tiles"])
-def indexer_loss_kernel(
-    q_ptr, k_ptr, lse_ptr, iq_ptr, ik_ptr, iw_ptr, loss_ptr, diq_ptr, dik_ptr, diw_ptr,
-    stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl,
+@triton.jit
+def stacked(x, STACK: tl.constexpr):
+    """[queries, keys] to [queries x STACK, keys]: the same for every head of a stack."""
+    y = tl.broadcast_to(x[:, None, :], (x.shape[0], STACK, x.shape[1]))
+    return tl.reshape(y, (x.shape[0] * STACK, x.shape[1]))
+
+
+# [dsa.gsa:11] train indexer with kl
+@triton.jit(do_not_specialize=["length", "begin", "first_tile", "tiles"])
+def index_score_kernel(
+    iq_ptr, ik_ptr, iw_ptr, sum_ptr,
     stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
-    length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
+    length, begin, width, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
+):  # fmt: skip
+    """The sums that scores are made of, [sums, choices x tiles, width, TILE], for every key that tiles from ``begin`` on see."""
+    tile = begin + tl.num_programs(0) - 1 - tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    di = tl.arange(0, INDEX_PAD)
+    stacked_row = tl.arange(0, TILE * STACK)
+    ri = stacked_row // STACK
+    ti = tile * TILE + ri
+    sum_ptr += (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)) * width * TILE
+
+    if LISTED:
+        slot = batch * tiles + tile - first_tile
+        pos_ptr += slot * list_width
+        word_ptr += slot * list_width
+        count = tl.load(count_ptr + slot)
+        sinks, window, steps = 0, 0, tl.cdiv(count, BACKWARD_KEYS)
+    else:
+        count = 0
+        sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
+    for stack in range(0, STACKS):
+        j = stack * STACK + stacked_row % STACK
+        there = ti < length
+        iq_off = batch * stride_iqb + j * stride_iqj + ti.to(tl.int64) * stride_iql
+        q = tl.load(iq_ptr + iq_off[:, None] + di[None, :], mask=there[:, None], other=0.0)
+        iw_off = batch * stride_iwb + j * stride_iwj + ti.to(tl.int64) * stride_iwl
+        w = tl.load(iw_ptr + iw_off, mask=there, other=0.0).to(tl.float32)
+        for step in range(0, steps):
+            s, real, _ = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
+            ik_off = batch * stride_ikb + s[:, None].to(tl.int64) * stride_ikl + di[None, :]
+            ik = tl.load(ik_ptr + ik_off, mask=real[:, None], other=0.0)
+            acc0 = stacked_terms(ik, tl.trans(q), w[None, :], STACK)
+            at = (tl.arange(0, BACKWARD_KEYS)[:, None] + step * BACKWARD_KEYS) * TILE + tl.arange(0, TILE)[None, :]
+            acc0 += tl.load(sum_ptr + at, mask=stack > 0, other=0.0)
+            tl.store(sum_ptr + at, acc0)
+        # The next stack adds to what other threads may have written.
+        tl.debug_barrier()
+
+
+# [dsa.gsa:11] train indexer with kl
+@triton.jit(do_not_specialize=["length", "begin", "first_tile", "tiles"])
+def index_grad_kernel(
+    iq_ptr, ik_ptr, iw_ptr, sum_ptr, diq_ptr, dik_ptr, diw_ptr,
+    stride_iqb, stride_iqj, stride_iql, stride_ikb, stride_ikl, stride_iwb, stride_iwj, stride_iwl,
+    length, begin, width, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the indexer's tensors from those of the sums, which lie in their place, for a tile and a stack of heads."""
+    tile = begin + tl.num_programs(0) - 1 - tl.program_id(0)
+    batch = tl.program_id(1).to(tl.int64)
+    di = tl.arange(0, INDEX_PAD)
+    stacked_row = tl.arange(0, TILE * STACK)
+    ri = stacked_row // STACK
+    ti = tile * TILE + ri
+    sum_ptr += (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)) * width * TILE
+
+    if LISTED:
+        slot = batch * tiles + tile - first_tile
+        pos_ptr += slot * list_width
+        word_ptr += slot * list_width
+        count = tl.load(count_ptr + slot)
+        sinks, window, steps = 0, 0, tl.cdiv(count, BACKWARD_KEYS)
+    else:
+        count = 0
+        sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
+    j = tl.program_id(2) * STACK + stacked_row % STACK
+    there = ti < length
+    iq_off = batch * stride_iqb + j * stride_iqj + ti.to(tl.int64) * stride_iql
+    q = tl.load(iq_ptr + iq_off[:, None] + di[None, :], mask=there[:, None], other=0.0)
+    iw_off = batch * stride_iwb + j * stride_iwj + ti.to(tl.int64) * stride_iwl
+    w = tl.load(iw_ptr + iw_off, mask=there, other=0.0).to(tl.float32)
+    diq = tl.zeros((TILE * STACK, INDEX_PAD), tl.float32)
+    diw = tl.zeros((TILE * STACK,), tl.float32)
+    for step in range(0, steps):
+        s, real, _ = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
+        ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
+        ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
+        at = (tl.arange(0, BACKWARD_KEYS)[None, :] + step * BACKWARD_KEYS) * TILE + tl.arange(0, TILE)[:, None]
+        up0 = stacked(tl.load(sum_ptr + at), STACK)
+        dik, diq_j, diw_j = head_grad(up0, q, w[:, None], ik)
+        diq += diq_j
+        diw += diw_j
+        dik_off = (batch * length + s[:, None].to(tl.int64)) * INDEX_DIM + di[None, :]
+        tl.atomic_add(dik_ptr + dik_off, dik, mask=real[:, None], sem="relaxed")
+    own = (batch * INDEX_HEADS + j) * length + ti
+    tl.store(diq_ptr + own[:, None] * INDEX_DIM + di[None, :], diq, mask=there[:, None])
+    tl.store(diw_ptr + own, diw, mask=there)
+
+
+# [dsa.gsa:11] train indexer with kl
+@triton.jit(do_not_specialize=["length", "begin", "first_tile", "tiles"])
+def indexer_loss_kernel(
+    q_ptr, k_ptr, lse_ptr, sum_ptr, loss_ptr,
+    stride_qb, stride_qh, stride_ql, stride_kb, stride_kh, stride_kl,
+    length, begin, width, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """KL(head-averaged attention || softmax of the scores / temperature) on the keys a tile sees, and its gradients."""
-    tile = tl.program_id(0)
+    tile = begin + tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     d = tl.arange(0, DIM_PAD)
-    di = tl.arange(0, INDEX_PAD)
     # Rows of the attention: query by group member. Rows of the indexer: query, repeated to fill a matrix instruction.
     row = tl.arange(0, ROWS)
     r = row // GROUP_PAD
@@ -1328,8 +957,7 @@ def indexer_loss_kernel(
     ri = index_row // REPEAT
     ti = tile * TILE + ri
     once = (ti < length) & (index_row % REPEAT == 0)
-    iq_off = batch * stride_iqb + ti[:, None].to(tl.int64) * stride_iql + di[None, :]
-    iw_off = batch * stride_iwb + ti.to(tl.int64) * stride_iwl
+    sum_ptr += (tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)) * width * TILE
 
     if LISTED:
         slot = batch * tiles + tile - first_tile
@@ -1343,17 +971,10 @@ def indexer_loss_kernel(
     # First walk: the normaliser of the indexer's softmax.
     best = tl.full((TILE * REPEAT,), float("-inf"), tl.float32)
     norm = tl.zeros((TILE * REPEAT,), tl.float32)
-    if LISTED:
-        ahead = tl.load(pos_ptr + tl.arange(0, BACKWARD_KEYS))
     for step in range(0, steps):
         s, real, sees = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
-        if LISTED:
-            # Read a step ahead: what the keys' addresses wait for.
-            s = ahead
-            ahead = tl.load(pos_ptr + tl.minimum(step + 1, steps - 1) * BACKWARD_KEYS + tl.arange(0, BACKWARD_KEYS))
-        ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
-        ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
-        acc0 = score_tile(iq_ptr, iw_ptr, iq_off, iw_off, ik, ti < length, stride_iqj, stride_iwj)
+        at = (tl.arange(0, BACKWARD_KEYS)[None, :] + step * BACKWARD_KEYS) * TILE + ri[:, None]
+        acc0 = tl.load(sum_ptr + at)
         score = score_outer(acc0)
         score = tl.where(tl.abs(score) < float("inf"), score, 0.0) * (1.0 / TEMPERATURE)
         score = tl.where(sees, score, float("-inf"))
@@ -1385,9 +1006,8 @@ def indexer_loss_kernel(
 
         s, real, sees = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
         sees = sees & once[:, None]
-        ik_off = batch * stride_ikb + s[None, :].to(tl.int64) * stride_ikl + di[:, None]
-        ik = tl.load(ik_ptr + ik_off, mask=real[None, :], other=0.0)
-        acc0 = score_tile(iq_ptr, iw_ptr, iq_off, iw_off, ik, ti < length, stride_iqj, stride_iwj)
+        at = (tl.arange(0, BACKWARD_KEYS)[None, :] + step * BACKWARD_KEYS) * TILE + ri[:, None]
+        acc0 = tl.load(sum_ptr + at)
         score = score_outer(acc0)
         finite = tl.abs(score) < float("inf")
         log_p = tl.where(finite, score, 0.0) * (1.0 / TEMPERATURE) - log_norm[:, None]
@@ -1396,18 +1016,9 @@ def indexer_loss_kernel(
         dscore = tl.where(sees & finite, tl.exp(log_p) - target, 0.0) * (1.0 / TEMPERATURE)
         up0 = score_outer_grad(acc0)
         up0 = up0 * dscore
-        dik = tl.zeros((BACKWARD_KEYS, INDEX_PAD), tl.float32)
-        for j in range(INDEX_HEADS):
-            q = tl.load(iq_ptr + iq_off + j * stride_iqj, mask=(ti < length)[:, None], other=0.0)
-            w = tl.load(iw_ptr + iw_off + j * stride_iwj, mask=ti < length, other=0.0).to(tl.float32)[:, None]
-            dik_j, diq_j, diw_j = head_grad(up0, q, w, ik)
-            dik += dik_j
-            # Only this program writes these rows: the additions have one order, too many heads for registers.
-            diq_off = ((batch * INDEX_HEADS + j) * length + ti[:, None]) * INDEX_DIM + di[None, :]
-            tl.atomic_add(diq_ptr + diq_off, diq_j, mask=once[:, None], sem="relaxed")
-            tl.atomic_add(diw_ptr + (batch * INDEX_HEADS + j) * length + ti, diw_j, mask=once, sem="relaxed")
-        dik_off = (batch * length + s[:, None].to(tl.int64)) * INDEX_DIM + di[None, :]
-        tl.atomic_add(dik_ptr + dik_off, dik, mask=real[:, None], sem="relaxed")
+        # All threads have read what is written over.
+        tl.debug_barrier()
+        tl.store(sum_ptr + at, up0, mask=(index_row % REPEAT == 0)[:, None])
     tl.store(loss_ptr + batch * length + ti, loss, mask=once)
 
 
@@ -1462,23 +1073,15 @@ def chunk_rows(batch, length):
     Where rows are long the workspace grows, fourfold at most, to hold enough of them for a GPU to be busy.
     """
     step = max(SCORE_ROWS.value, TILE.value)
-    width = rank_width(length)
-    row = 4 * batch * width
+    width = score_width(length)
+    row = 4 * batch * (width + candidates(width))
     fit = max(WORKSPACE // row, min(CHUNK_ROWS, 4 * WORKSPACE // row))
     return min(max(fit // step * step, step), triton.cdiv(length, step) * step)
 
 
-def rank_width(length):
-    """The width of rows that are not surveyed, of whole score tiles of them."""
-    return score_width(min(length, triton.cdiv(SURVEY_FROM, SCORE_ROWS.value) * SCORE_ROWS.value))
-
-
-def survey_rows(batch, length):
-    """How many queries are surveyed together, in one and a half times the workspace: a multiple of a score tile and of a query tile."""
-    step = max(SCORE_ROWS.value, TILE.value)
-    row = 4 * length // SURVEY_STEP.value + 4 * length // (TILE.value * WORDS.value) + 8 * MARKED.value
-    rows = min(SURVEY_ROWS // batch, 3 * WORKSPACE // (2 * batch * row), length - SURVEY_FROM)
-    return triton.cdiv(max(rows, 1), step) * step
+def candidates(width):
+    """How many ranks near its threshold a row of ``width`` keeps beside: none where registers hold all of it."""
+    return CANDIDATES.value if width > CANDIDATES.value else 0
 
 
 def score_width(length):
@@ -1509,46 +1112,20 @@ class Selector:
     def __init__(self, iq, ik, iw, length):
         batch = iq.shape[0]
         self.iq, self.ik, self.iw, self.batch, self.length = iq, ik, iw, batch, length
-        self.rows, self.width = chunk_rows(batch, length), rank_width(length)
+        self.rows, self.width = chunk_rows(batch, length), score_width(length)
         size, device = batch * self.rows, iq.device
         self.ranks = torch.empty(size * self.width, dtype=torch.int32, device=device)
+        self.candidates = torch.empty(size * candidates(self.width), dtype=torch.int32, device=device)
         self.threshold = torch.empty(size, dtype=torch.int32, device=device)
         self.last = torch.empty(size, dtype=torch.int32, device=device)
         self.budget = torch.empty((batch, length), dtype=torch.int32, device=device)
-        if length > SURVEY_FROM:
-            self.missed = torch.zeros((batch, length), dtype=torch.int32, device=device)
-            self.surveyed, self.mark_width = survey_rows(batch, length), score_width(length)
-            self.sample_width = score_width(triton.cdiv(length, SURVEY_STEP.value))
-            size = batch * self.surveyed
-            self.marks = torch.empty(size // TILE.value * self.mark_width, dtype=MARK, device=device)
-            self.kept = torch.empty(size * MARKED.value, dtype=torch.float32, device=device)
-            self.places = torch.empty(size * MARKED.value, dtype=torch.int32, device=device)
-            self.middle, self.reach = (torch.empty(size, dtype=torch.float32, device=device) for _ in range(2))
-            self.found = torch.empty(size * 2, dtype=torch.int32, device=device)
-            self.strips = triton.cdiv(length, MARK_STRIP.value * SCORE_KEYS.value)
-            strips = self.strips * MARK_STRIP.value * SCORE_KEYS.value
-            # Samples, and once these are read, what is near, and then the ranks of queries that missed.
-            self.redone = max(min(REDO_ROWS, WORKSPACE // (4 * batch * (self.mark_width + CANDIDATES.value))), 1)
-            scratch = max(
-                size * self.sample_width,
-                triton.cdiv(size, KEEP_ROWS.value) * strips,
-                batch * self.redone * (self.mark_width + CANDIDATES.value),
-            )
-            self.scratch = torch.empty(scratch, dtype=torch.int32, device=device)
-            self.moments = torch.empty(size * self.strips, dtype=torch.float32, device=device)
 
     def chunks(self):
         """(first query, number of queries) of each chunk, in order."""
-        if self.length > SURVEY_FROM:
-            short = [(first, min(self.rows, SURVEY_FROM - first)) for first in range(0, SURVEY_FROM, self.rows)]
-            long = range(SURVEY_FROM, self.length, self.surveyed)
-            return short + [(first, min(self.surveyed, self.length - first)) for first in long]
         return [(first, min(self.rows, self.length - first)) for first in range(0, self.length, self.rows)]
 
     def choose(self, first, count, lists, first_slot):
         """Fill ``lists`` from slot ``first_slot`` on with the keys of queries first .. first + count."""
-        if first >= SURVEY_FROM:
-            return self.survey(first, count, lists, first_slot)
         self.rank(first, count)
         list_kernel[(triton.cdiv(count, TILE.value), self.batch)](
             self.ranks, self.threshold, self.last, *lists,
@@ -1567,49 +1144,9 @@ class Selector:
             **LAUNCH["score_kernel"],
         )  # fmt: skip
         threshold_kernel[(count, self.batch)](
-            self.ranks, self.threshold, self.last, self.budget,
+            self.ranks, self.candidates, self.threshold, self.last, self.budget,
             first, self.rows, self.length, self.width,
             **LAUNCH["threshold_kernel"],
-        )  # fmt: skip
-
-    def survey(self, first, count, lists, first_slot):
-        """As ``choose``, for long rows: no score is written but those near a threshold, which a sample tells beforehand."""
-        size = first, self.surveyed, self.length
-        tiles, bits = triton.cdiv(count, SCORE_ROWS.value), self.marks.view(torch.int32)
-        index = self.iq, self.ik, self.iw
-        index_strides = *strides(self.iq, 3), *strides(self.ik, 2), *strides(self.iw, 3)
-        strip = SCORE_STRIP.value * SCORE_KEYS.value
-        survey_kernel[(tiles, triton.cdiv(triton.cdiv(first + count, SURVEY_STEP.value), strip), self.batch)](
-            *index, self.scratch, *index_strides, *size, self.sample_width, **LAUNCH["survey_kernel"],
-        )  # fmt: skip
-        guess_kernel[(count, self.batch)](
-            self.scratch, self.middle, self.reach,
-            *size, self.sample_width, **LAUNCH["guess_kernel"],
-        )  # fmt: skip
-        self.found.zero_()
-        mark_kernel[(tiles, self.strips, self.batch)](
-            *index, self.middle, self.reach, self.marks, self.found, self.moments,
-            *index_strides, *size, self.mark_width, **LAUNCH["mark_kernel"],
-        )  # fmt: skip
-        budget_kernel[(count, self.batch)](
-            self.found, self.budget, self.moments,
-            *size, self.strips, **LAUNCH["budget_kernel"],
-        )  # fmt: skip
-        keep_kernel[(triton.cdiv(count, KEEP_ROWS.value), self.strips, self.batch)](
-            *index, self.marks, self.scratch, self.kept, self.places, self.found,
-            *index_strides, *size, self.mark_width, **LAUNCH["keep_kernel"],
-        )  # fmt: skip
-        settle_kernel[(count, self.batch)](
-            bits, self.kept, self.places, self.found, self.missed, *size, self.mark_width, **LAUNCH["settle_kernel"],
-        )  # fmt: skip
-        ranks, near = self.scratch, self.scratch[self.batch * self.redone * self.mark_width :]
-        redo_kernel[(min(self.redone, count), self.batch)](
-            *index, self.missed, ranks, near, self.budget, bits,
-            *index_strides, first, self.surveyed, count, self.length, self.mark_width, **LAUNCH["redo_kernel"],
-        )  # fmt: skip
-        collect_kernel[(triton.cdiv(count, TILE.value), self.batch)](
-            self.marks, *lists,
-            *size, self.mark_width, first_slot, lists.pos.shape[1], lists.pos.shape[2], **LAUNCH["collect_kernel"],
         )  # fmt: skip
 
 
@@ -1639,6 +1176,30 @@ def mask_from_lists(lists, length):
     mask = torch.zeros((batch, tiles, TILE.value, length), dtype=torch.int64, device=word.device)
     mask.scatter_add_(3, pos[:, :, None, :].expand(-1, -1, TILE.value, -1), bits)
     return mask.view(batch, tiles * TILE.value, length)[:, :length] > 0
+
+
+# [dsa.gsa:11] train indexer with kl
+def sums_by_chunk(iq, ik, iw, lists, length, grads):
+    """(sums, first tile, tiles) of each chunk of tiles, in order: what the scores of the keys that they see are made of.
+
+    ``sums`` [sums, choices x tiles, keys, TILE] are one memory for all chunks. Whoever asks for the next chunk has put the
+    gradients of a chunk's sums in their place: those of the indexer's tensors are then taken into ``grads``.
+    """
+    choices, tiles = iq.shape[0], triton.cdiv(length, TILE.value)
+    width = length if lists is None else lists.pos.shape[2]
+    width = triton.cdiv(width, BACKWARD_KEYS.value) * BACKWARD_KEYS.value
+    tile = 4 * SUMS * choices * TILE.value * width
+    most = min(max(WORKSPACE // tile, min(SUM_TILES // choices, 4 * WORKSPACE // tile), 1), tiles)
+    sums = torch.empty((SUMS, choices * most, width, TILE.value), dtype=torch.float32, device=iq.device)
+    index = (iq, ik, iw, sums)
+    steps = (*strides(iq, 3), *strides(ik, 2), *strides(iw, 3))
+    for first in range(0, tiles, most):
+        count = min(most, tiles - first)
+        walk = (length, first, width, *list_args(lists))
+        index_score_kernel[(count, choices)](*index, *steps, *walk, **LAUNCH["index_score_kernel"])
+        yield sums, first, count
+        stacks = (count, choices, STACKS.value)
+        index_grad_kernel[stacks](*index, *grads, *steps, *walk, **LAUNCH["index_grad_kernel"])
 
 
 # [dsa.gsa:2] attention dsa(k = 2048) {
@@ -1723,18 +1284,19 @@ class IndexerLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, iq, ik, iw, query, key, lse, lists):
         batch, _, length, _ = query.shape
-        tiles = triton.cdiv(length, TILE.value)
         grad = {"dtype": torch.float32, "device": query.device}
-        diq = torch.zeros((batch, INDEX_HEADS.value, length, INDEX_DIM.value), **grad)
+        diq = torch.empty((batch, INDEX_HEADS.value, length, INDEX_DIM.value), **grad)
         dik = torch.zeros((batch, length, INDEX_DIM.value), **grad)
-        diw = torch.zeros((batch, INDEX_HEADS.value, length), **grad)
+        diw = torch.empty((batch, INDEX_HEADS.value, length), **grad)
         loss = torch.empty((batch, length), **grad)
-        indexer_loss_kernel[(tiles, batch)](
-            query, key, lse, iq, ik, iw, loss, diq, dik, diw,
-            *strides(query, 3), *strides(key, 3), *strides(iq, 3), *strides(ik, 2), *strides(iw, 3),
-            length, *list_args(lists),
-            **LAUNCH["indexer_loss_kernel"],
-        )  # fmt: skip
+        grads = (diq, dik, diw)
+        for sums, first, count in sums_by_chunk(iq, ik, iw, lists, length, grads):
+            indexer_loss_kernel[(count, batch)](
+                query, key, lse, sums, loss,
+                *strides(query, 3), *strides(key, 3),
+                length, first, sums.shape[2], *list_args(lists),
+                **LAUNCH["indexer_loss_kernel"],
+            )  # fmt: skip
         # Gradients are taken along with the loss: they cost one more walk over the same keys, not a second softmax.
         ctx.save_for_backward(diq, dik, diw)
         ctx.dtypes = [x.dtype for x in (iq, ik, iw)]

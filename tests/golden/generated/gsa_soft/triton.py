@@ -79,6 +79,7 @@ SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
+COLLECT_KEYS = tl.constexpr(2048)
 HELD = tl.constexpr(8192)  # ranks of a row that registers hold
 SURVEY_FROM = HELD.value  # the first query whose row is longer
 SURVEY_ROWS = 8192  # queries surveyed together
@@ -86,7 +87,6 @@ REDO_ROWS = 256  # queries that a survey missed whose ranks are in memory at a t
 SURVEY_STEP = tl.constexpr(16)  # one key in so many is a sample
 MARK_STRIP = tl.constexpr(32)
 MARKED = tl.constexpr(4096)  # keys near a threshold, at most
-COLLECT_KEYS = tl.constexpr(2048)
 KEEP_ROWS = tl.constexpr(16)  # the fewest of a matrix instruction: neighbours share few keys near thresholds
 KEEP_KEYS = tl.constexpr(1024)
 BUDGET_MOST = tl.constexpr(5)
@@ -339,24 +339,22 @@ def last_of(rank_ptr, begin, end, limit, ties):
 # [gsa_soft.gsa:10] select top k tokens
 @triton.jit
 def bracket(rank_ptr, begin, end, k):
-    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a histogram of SAMPLE ranks."""
+    """Two ranks that almost surely enclose the k-th largest of begin .. end: of a sample of SAMPLE of them."""
     n = end - begin
-    i = tl.arange(0, SAMPLE)
-    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE)).to(tl.uint32, bitcast=True)
-    top = tl.max(sample)
-    bottom = tl.min(tl.where(sample == 0, top, sample))
-    step = (top - bottom) // 256 + 1
-    bins = tl.arange(0, 256)
-    histogram = tl.histogram(((sample - bottom) // step).to(tl.int32), 256, mask=sample != 0)
-    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
+    sample = tl.load(rank_ptr + begin + tl.arange(0, SAMPLE) * (n // SAMPLE)).to(tl.uint32, bitcast=True)
+    held = tl.sum((sample != 0).to(tl.int32))
     place = k * (SAMPLE * 1.0) / n
     slack = 3.0 * tl.sqrt(place) + 2.0
-    above = tl.min(tl.where(at_least <= place - slack, bins, 256))
-    below = tl.max(tl.where(at_least >= place + slack, bins, -1))
-    # No sample is above ``top``, but a rank of the row may be.
-    high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)
-    low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)
-    return low.to(tl.uint32), high.to(tl.uint32)
+    near = tl.floor(place - slack).to(tl.int32)
+    far = tl.ceil(place + slack).to(tl.int32)
+    # No sample is above all others, but a rank of the row may be.
+    high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    low = tl.full((), 1, tl.uint32)
+    if (near > 0) & (near <= held):
+        high = nth_largest(sample, near, held)
+    if far <= held:
+        low = nth_largest(sample, far, held)
+    return low, high
 
 
 # [gsa_soft.gsa:10] select top k tokens
@@ -368,10 +366,10 @@ def threshold(
     # Forced keys take no part in the contest.
     begin = 0 * t
     end = t + 1 - LAST
-    n = tl.arange(0, SCAN_KEYS)
-    total = 0
+    count = tl.zeros((SCAN_KEYS,), tl.int32)
     for n0 in range(aligned(begin), end, SCAN_KEYS):
-        total += tl.sum((ranks_at(rank_ptr, n0 + n, begin, end) != 0).to(tl.int32))
+        count += (ranks_at(rank_ptr, n0 + tl.arange(0, SCAN_KEYS), begin, end) != 0).to(tl.int32)
+    total = tl.sum(count)
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
 
@@ -386,17 +384,20 @@ def threshold(
         held_ptr, first, stop = rank_ptr, begin, end
         if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
-            above = 0
+            # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+            eights = tl.arange(0, SCAN_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
+            over = tl.zeros((SCAN_KEYS // 8, 8), tl.int32)
             inside = 0
-            for n0 in range(begin, end, SCAN_KEYS):
-                s = n0 + n
-                rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
-                above += tl.sum((rank > high).to(tl.int32))
+            for n0 in range(aligned(begin), end, SCAN_KEYS):
+                rank = ranks_at(rank_ptr, n0 + eights, begin, end)
+                over += (rank > high).to(tl.int32)
                 held = ((rank >= low) & (rank <= high)).to(tl.int32)
-                place = inside + tl.cumsum(held, 0) - held
+                in_eight = tl.sum(held, 1)
+                place = inside + (tl.cumsum(in_eight, 0) - in_eight)[:, None] + tl.cumsum(held, 1) - held
                 store = (held == 1) & (place < CANDIDATES)
                 tl.store(candidate_ptr + place, rank.to(tl.int32, bitcast=True), mask=store)
-                inside += tl.sum(held)
+                inside += tl.sum(in_eight)
+            above = tl.sum(tl.sum(over, 1), 0)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
@@ -456,7 +457,7 @@ def threshold_kernel(
     """Per query whose row is not surveyed: its budget k_t, the rank of its k_t-th best candidate, and the last key of
     that rank that it takes.
     """
-    row = tl.program_id(0)
+    row = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
@@ -480,7 +481,7 @@ def list_kernel(
 ):  # fmt: skip
     """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     r = tl.arange(0, TILE)
     local = tile * TILE + r
     t = first_row + local
@@ -1004,7 +1005,7 @@ def collect_kernel(
 ):  # fmt: skip
     """The keys with a mark, in order of position, with the mark's bits: the lists that ``list_kernel`` makes."""
     batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     slot = batch * tiles + first_slot + tile
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
@@ -1090,7 +1091,7 @@ def attend_fwd_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
-    tile = first_tile + tl.program_id(0)
+    tile = first_tile + tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -1206,7 +1207,7 @@ def attend_bwd_query_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -1394,7 +1395,7 @@ def attend_bwd_index_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the indexer's tensors through the logits: those of all heads for a tile of queries, pushed into it."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     d = tl.arange(0, DIM_PAD)
     di = tl.arange(0, INDEX_PAD)

@@ -307,24 +307,22 @@ def last_of(rank_ptr, begin, end, limit, ties):
 # [moba.gsa:10] select top k blocks(block) per kv_head
 @triton.jit
 def bracket(rank_ptr, begin, end, k):
-    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a histogram of SAMPLE ranks."""
+    """Two ranks that almost surely enclose the k-th largest of begin .. end: of a sample of SAMPLE of them."""
     n = end - begin
-    i = tl.arange(0, SAMPLE)
-    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE)).to(tl.uint32, bitcast=True)
-    top = tl.max(sample)
-    bottom = tl.min(tl.where(sample == 0, top, sample))
-    step = (top - bottom) // 256 + 1
-    bins = tl.arange(0, 256)
-    histogram = tl.histogram(((sample - bottom) // step).to(tl.int32), 256, mask=sample != 0)
-    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
+    sample = tl.load(rank_ptr + begin + tl.arange(0, SAMPLE) * (n // SAMPLE)).to(tl.uint32, bitcast=True)
+    held = tl.sum((sample != 0).to(tl.int32))
     place = k * (SAMPLE * 1.0) / n
     slack = 3.0 * tl.sqrt(place) + 2.0
-    above = tl.min(tl.where(at_least <= place - slack, bins, 256))
-    below = tl.max(tl.where(at_least >= place + slack, bins, -1))
-    # No sample is above ``top``, but a rank of the row may be.
-    high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)
-    low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)
-    return low.to(tl.uint32), high.to(tl.uint32)
+    near = tl.floor(place - slack).to(tl.int32)
+    far = tl.ceil(place + slack).to(tl.int32)
+    # No sample is above all others, but a rank of the row may be.
+    high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    low = tl.full((), 1, tl.uint32)
+    if (near > 0) & (near <= held):
+        high = nth_largest(sample, near, held)
+    if far <= held:
+        low = nth_largest(sample, far, held)
+    return low, high
 
 
 # [moba.gsa:10] select top k blocks(block) per kv_head
@@ -337,10 +335,10 @@ def threshold(
     # Forced keys take no part in the contest.
     begin = 0 * t
     end = own + 1 - LAST
-    n = tl.arange(0, SCAN_KEYS)
-    total = 0
+    count = tl.zeros((SCAN_KEYS,), tl.int32)
     for n0 in range(aligned(begin), end, SCAN_KEYS):
-        total += tl.sum((ranks_at(rank_ptr, n0 + n, begin, end) != 0).to(tl.int32))
+        count += (ranks_at(rank_ptr, n0 + tl.arange(0, SCAN_KEYS), begin, end) != 0).to(tl.int32)
+    total = tl.sum(count)
     k = tl.minimum(BUDGET_MOST, total)
     tl.store(budget_ptr + batch * length + t, k)
 
@@ -355,17 +353,20 @@ def threshold(
         held_ptr, first, stop = rank_ptr, begin, end
         if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
-            above = 0
+            # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+            eights = tl.arange(0, SCAN_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
+            over = tl.zeros((SCAN_KEYS // 8, 8), tl.int32)
             inside = 0
-            for n0 in range(begin, end, SCAN_KEYS):
-                s = n0 + n
-                rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
-                above += tl.sum((rank > high).to(tl.int32))
+            for n0 in range(aligned(begin), end, SCAN_KEYS):
+                rank = ranks_at(rank_ptr, n0 + eights, begin, end)
+                over += (rank > high).to(tl.int32)
                 held = ((rank >= low) & (rank <= high)).to(tl.int32)
-                place = inside + tl.cumsum(held, 0) - held
+                in_eight = tl.sum(held, 1)
+                place = inside + (tl.cumsum(in_eight, 0) - in_eight)[:, None] + tl.cumsum(held, 1) - held
                 store = (held == 1) & (place < CANDIDATES)
                 tl.store(candidate_ptr + place, rank.to(tl.int32, bitcast=True), mask=store)
-                inside += tl.sum(held)
+                inside += tl.sum(in_eight)
+            above = tl.sum(tl.sum(over, 1), 0)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
@@ -398,7 +399,7 @@ def store_threshold(
     rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
     first_row, rows, length, width, WIDE: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0)
+    row = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
@@ -430,7 +431,7 @@ def narrow_threshold_kernel(
     first_row, rows, length, width,
 ):  # fmt: skip
     """As ``threshold_kernel``, for rows of SAMPLE blocks at most: one warp holds all of them."""
-    row = tl.program_id(0)
+    row = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
@@ -463,7 +464,7 @@ def list_kernel(
 ):  # fmt: skip
     """The union of the keys that TILE neighbouring queries chose, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     r = tl.arange(0, TILE)
     local = tile * TILE + r
     t = first_row + local
@@ -558,7 +559,7 @@ def attend_fwd_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
-    tile = first_tile + tl.program_id(0)
+    tile = first_tile + tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -660,7 +661,7 @@ def attend_bwd_query_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)

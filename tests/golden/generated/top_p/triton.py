@@ -59,7 +59,7 @@ LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Products of float32 operands: three tensor-core passes on CUDA, where plain float32 has no matrix instruction.
 PRECISION = tl.constexpr("ieee" if torch.version.cuda is None else "tf32x3")
-# CUDA has an instruction for tanh, which Triton's interpreter has not.
+# CUDA has one for relu, which Triton's interpreter has not.
 ONE_INSTRUCTION = tl.constexpr(torch.version.cuda is not None and not triton.knobs.runtime.interpret)
 LAST = tl.constexpr(3)
 INDEX_HEADS = tl.constexpr(4)
@@ -74,6 +74,7 @@ SAMPLE = tl.constexpr(2048)  # ranks that bracket a threshold
 CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(512)
 LIST_PAD = tl.constexpr(64)
+COLLECT_KEYS = tl.constexpr(2048)
 BUDGET_MOST = tl.constexpr(12)
 MASS_KEYS = tl.constexpr(256)
 WORD = torch.int16  # a bit for each query of a tile
@@ -104,7 +105,10 @@ def score_of(rank):
 
 @triton.jit
 def relu(x):
-    return tl.where(x < 0.0, 0.0, x)
+    if ONE_INSTRUCTION:
+        return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    else:
+        return tl.where(x < 0.0, 0.0, x)
 
 
 @triton.jit
@@ -358,24 +362,22 @@ def top_p(rank_ptr, begin, end, highest, mass):
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
 @triton.jit
 def bracket(rank_ptr, begin, end, k):
-    """Two ranks that almost surely enclose the k-th largest of begin .. end, from a histogram of SAMPLE ranks."""
+    """Two ranks that almost surely enclose the k-th largest of begin .. end: of a sample of SAMPLE of them."""
     n = end - begin
-    i = tl.arange(0, SAMPLE)
-    sample = tl.load(rank_ptr + begin + i * (n // SAMPLE)).to(tl.uint32, bitcast=True)
-    top = tl.max(sample)
-    bottom = tl.min(tl.where(sample == 0, top, sample))
-    step = (top - bottom) // 256 + 1
-    bins = tl.arange(0, 256)
-    histogram = tl.histogram(((sample - bottom) // step).to(tl.int32), 256, mask=sample != 0)
-    at_least = tl.sum(histogram) - tl.cumsum(histogram, 0) + histogram
+    sample = tl.load(rank_ptr + begin + tl.arange(0, SAMPLE) * (n // SAMPLE)).to(tl.uint32, bitcast=True)
+    held = tl.sum((sample != 0).to(tl.int32))
     place = k * (SAMPLE * 1.0) / n
     slack = 3.0 * tl.sqrt(place) + 2.0
-    above = tl.min(tl.where(at_least <= place - slack, bins, 256))
-    below = tl.max(tl.where(at_least >= place + slack, bins, -1))
-    # No sample is above ``top``, but a rank of the row may be.
-    high = tl.where(above < 256, bottom + above.to(tl.uint32) * step - 1, 0xFFFFFFFF)
-    low = tl.where(below >= 0, bottom + tl.maximum(below, 0).to(tl.uint32) * step, 1)
-    return low.to(tl.uint32), high.to(tl.uint32)
+    near = tl.floor(place - slack).to(tl.int32)
+    far = tl.ceil(place + slack).to(tl.int32)
+    # No sample is above all others, but a rank of the row may be.
+    high = tl.full((), 0xFFFFFFFF, tl.uint32)
+    low = tl.full((), 1, tl.uint32)
+    if (near > 0) & (near <= held):
+        high = nth_largest(sample, near, held)
+    if far <= held:
+        low = nth_largest(sample, far, held)
+    return low, high
 
 
 # [top_p.gsa:10] budget[t] = min(top_p(score[t], mass), k_max)
@@ -438,17 +440,20 @@ def threshold(
         held_ptr, first, stop = rank_ptr, begin, end
         if WIDE and end - begin > CANDIDATES:
             low, high = bracket(rank_ptr, begin, end, k)
-            above = 0
+            # Eight neighbours at a time: what is counted among them costs no exchange between threads.
+            eights = tl.arange(0, SCAN_KEYS // 8)[:, None] * 8 + tl.arange(0, 8)[None, :]
+            over = tl.zeros((SCAN_KEYS // 8, 8), tl.int32)
             inside = 0
-            for n0 in range(begin, end, SCAN_KEYS):
-                s = n0 + n
-                rank = tl.load(rank_ptr + s, mask=s < end, other=0).to(tl.uint32, bitcast=True)
-                above += tl.sum((rank > high).to(tl.int32))
+            for n0 in range(aligned(begin), end, SCAN_KEYS):
+                rank = ranks_at(rank_ptr, n0 + eights, begin, end)
+                over += (rank > high).to(tl.int32)
                 held = ((rank >= low) & (rank <= high)).to(tl.int32)
-                place = inside + tl.cumsum(held, 0) - held
+                in_eight = tl.sum(held, 1)
+                place = inside + (tl.cumsum(in_eight, 0) - in_eight)[:, None] + tl.cumsum(held, 1) - held
                 store = (held == 1) & (place < CANDIDATES)
                 tl.store(candidate_ptr + place, rank.to(tl.int32, bitcast=True), mask=store)
-                inside += tl.sum(held)
+                inside += tl.sum(in_eight)
+            above = tl.sum(tl.sum(over, 1), 0)
             # Candidates were written by other threads than will read them.
             tl.debug_barrier()
             if (above < k) & (k <= above + inside) & (inside <= CANDIDATES):
@@ -481,7 +486,7 @@ def store_threshold(
     rank_ptr, candidate_ptr, threshold_ptr, last_ptr, budget_ptr,
     first_row, rows, length, width, WIDE: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0)
+    row = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     t = first_row + row
     out = batch * rows + row
@@ -514,11 +519,12 @@ def list_kernel(
 ):  # fmt: skip
     """The union of the keys that TILE neighbours chose, common ones first, in order of position, with a bit for each query."""
     batch = tl.program_id(1).to(tl.int64)
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     r = tl.arange(0, TILE)
     local = tile * TILE + r
     t = first_row + local
     row_ok = (local < rows) & (t < length)
+    first_ptr = rank_ptr
     rank_ptr += ((batch * rows + local) * width)[:, None]
     limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
     last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
@@ -526,6 +532,8 @@ def list_kernel(
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
     end = tl.minimum(first_row + tile * TILE + TILE, length)
+    # What is known of a key takes the place of its first query's rank, which nobody reads again.
+    kept_ptr = first_ptr + (batch * rows + tile * TILE) * width
     agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
@@ -537,26 +545,26 @@ def list_kernel(
         chosen = chosen | (seen & (s[None, :] > t[:, None] - LAST))
         word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
         agreed += (word == EVERY).to(tl.int32)
+        tl.store(kept_ptr + s, word, mask=s < end)
     common = tl.sum(agreed)
     first, filled = 0, common
-    for n0 in range(0, end, LIST_KEYS):
-        s = n0 + tl.arange(0, LIST_KEYS)
-        # What does not compete has no rank: nothing is marked, whatever the limit is.
-        rival = row_ok[:, None] & (s[None, :] <= t[:, None] - LAST)
-        rank = tl.load(rank_ptr + s[None, :], mask=rival, other=0).to(tl.uint32, bitcast=True)
-        chosen = (rank > limit) | ((rank == limit) & (s[None, :] <= last))
-        seen = row_ok[:, None] & (s[None, :] <= t[:, None])
-        chosen = chosen | (seen & (s[None, :] > t[:, None] - LAST))
-        word = tl.sum(chosen.to(tl.int32) << r[:, None], 0)
-        # Both kinds are counted in one sum.
+    # They were written by other threads than will read them.
+    tl.debug_barrier()
+    for n0 in range(0, end, COLLECT_KEYS):
+        s = n0 + tl.arange(0, COLLECT_KEYS)
+        word = tl.load(kept_ptr + s, mask=s < end, other=0)
+        # Eight neighbours at a time: what is counted among them costs no exchange between threads. Both kinds in one sum.
+        word = tl.reshape(word, (COLLECT_KEYS // 8, 8))
         every = (word == EVERY).to(tl.int32)
-        wanted = (word != 0).to(tl.int32) - every
-        before = tl.cumsum(every | (wanted << 16), 0)
+        wanted = every | (((word != 0).to(tl.int32) - every) << 16)
+        count = tl.sum(wanted, 1)
+        before = (tl.cumsum(count, 0) - count)[:, None] + tl.cumsum(wanted, 1)
         place = tl.where(every == 1, first + (before & 0xFFFF), filled + (before >> 16)) - 1
-        tl.store(pos_ptr + place, s, mask=word != 0)
+        tl.store(pos_ptr + place, tl.reshape(s, (COLLECT_KEYS // 8, 8)), mask=word != 0)
         tl.store(word_ptr + place, word.to(word_ptr.dtype.element_ty), mask=word != 0)
-        first += tl.sum(every)
-        filled += tl.sum(wanted)
+        count = tl.sum(count)
+        first += count & 0xFFFF
+        filled += count >> 16
     # The attention kernels read whole blocks: the rest of the last one belongs to no query.
     tail = filled + tl.arange(0, LIST_PAD)
     tl.store(pos_ptr + tail, tl.zeros((LIST_PAD,), tl.int32), mask=tail < list_width)
@@ -631,7 +639,7 @@ def attend_fwd_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr, common_ptr,
 ):  # fmt: skip
     """Attention of one tile of TILE queries x GROUP heads of a kv head over the keys they see, by online softmax."""
-    tile = first_tile + tl.program_id(0)
+    tile = first_tile + tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -733,7 +741,7 @@ def attend_bwd_query_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one tile of queries; of the keys and values it chose too, added atomically in float32."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = (tl.program_id(1) // KV_HEADS).to(tl.int64)
     kv = (tl.program_id(1) % KV_HEADS).to(tl.int64)  # offsets may pass 2^31
     row = tl.arange(0, ROWS)
@@ -907,7 +915,7 @@ def indexer_loss_kernel(
     length, pos_ptr, word_ptr, count_ptr, first_tile, tiles, list_width, LISTED: tl.constexpr,
 ):  # fmt: skip
     """KL(head-averaged attention || softmax of the scores / temperature) on the keys a tile sees, and its gradients."""
-    tile = tl.program_id(0)
+    tile = tl.num_programs(0) - 1 - tl.program_id(0)
     batch = tl.program_id(1).to(tl.int64)
     d = tl.arange(0, DIM_PAD)
     di = tl.arange(0, INDEX_PAD)
