@@ -36,9 +36,10 @@ class KernelConfig:
     """Tile sizes of the generated kernels. All are powers of two.
 
     ``tile``: neighbouring queries handled together (1..32); ``block_keys``, ``backward_keys``: keys per step of the
-    attention kernels; ``score_rows`` x ``score_keys``: a tile of indexer scores; ``strip``: score tiles a program
-    walks; ``scan_keys``, ``list_keys``: scores per step of the selection; ``sample``: scores whose order brackets a
-    row's threshold; ``workspace_mib``: memory for a chunk of scores.
+    attention kernels; ``score_rows`` x ``score_keys``: a tile of indexer scores (with more than 8 index heads a program
+    holds ``score_rows`` x 4 queries of one head each: 4 queries of 64 heads); ``strip``: score tiles a program walks;
+    ``scan_keys``, ``list_keys``: scores per step of the selection; ``sample``: scores whose order brackets a row's
+    threshold; ``workspace_mib``: memory for a chunk of scores.
 
     ``backward_rows``: queries times heads that meet a block of keys at a time, for the gradients of these.
     ``kv_outer``: where blocks are chosen, the tiles of queries that a program of a block's gradients walks at most; 0:

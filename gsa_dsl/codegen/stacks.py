@@ -5,7 +5,7 @@ from __future__ import annotations
 from gsa_dsl.codegen.hooks import unrolled
 from gsa_dsl.ir.plan import Plan
 from gsa_dsl.options import SUM_TILES
-from gsa_dsl.passes.schedule import PRODUCT_COLUMNS, next_power_of_two
+from gsa_dsl.passes.schedule import PRODUCT_COLUMNS, held_queries, next_power_of_two
 
 
 def stacked(plan: Plan) -> bool:
@@ -28,7 +28,8 @@ def stacks(plan: Plan) -> dict[str, object]:
     rows = min(max(config.tile * next_power_of_two(plan.shape.group), 64), PRODUCT_COLUMNS)
     rows = rows if plan.grain.pool is None else 32
     stack = max(min(heads, rows // config.tile), 16 // config.tile, 1)
-    columns = min(max(config.score_rows * heads, 16), PRODUCT_COLUMNS)
+    queries = held_queries(config, score.heads)
+    columns = min(max(queries * heads, 16), PRODUCT_COLUMNS)
     rivals = [i for i, reduction in enumerate(score.reductions) if reduction.op == "max"]
     return {
         "stacked": True,
@@ -45,7 +46,8 @@ def stacks(plan: Plan) -> dict[str, object]:
         "winners": {i: len(score.reductions) + n for n, i in enumerate(rivals)},
         "score_stack": min(heads, columns),
         "queries_a_product": max(columns // heads, 1),
-        "score_products": products(config.score_rows, heads, columns),
+        "score_rows": queries,
+        "score_products": products(queries, heads, columns),
     }
 
 

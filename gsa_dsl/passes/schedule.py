@@ -24,11 +24,6 @@ UNROLLED_HEADS = 8
 PRODUCT_COLUMNS = 128
 """Queries times index heads of one product, where heads are many."""
 
-SCORE_COLUMNS = 256
-"""Queries times index heads that a program of scores holds where these are many, at 128 features of two bytes each: two
-programs fit a multiprocessor's shared memory. Found among ten on an H200 at 64 heads of 128.
-"""
-
 
 def next_power_of_two(value: int) -> int:
     return 1 << (value - 1).bit_length()
@@ -73,12 +68,14 @@ def default_config(
     keys = max(16, 64 >> narrow)
     tokens = grain is None or grain.block == 1
     alike = not bias and (grain is None or (grain.block >= keys and grain.queries % tile == 0))
-    stacked = 0 if index is None or not tokens or index[0] <= UNROLLED_HEADS else held_queries(*index, itemsize)
+    stacked = tokens and index is not None and index[0] > UNROLLED_HEADS
+    # What is held of many heads' queries leaves room for a second program, at 128 features of two bytes each.
+    wide = 1 if index is None else max(next_power_of_two(index[1]) // 128, 1) * itemsize // 2
     # A third stage pays where a tile's queries walk alike, and where it has few of them; measured on H100 and H200.
     few = grain is not None and not tokens and group >= 16
     return KernelConfig(
         tile=tile,
-        score_rows=stacked or base.score_rows,
+        score_rows=max(base.score_rows // wide, 16) if stacked else base.score_rows,
         score_keys=64 if stacked else base.score_keys,
         strip=32 if stacked else base.strip,
         block_keys=keys,
@@ -97,10 +94,9 @@ def default_config(
     )
 
 
-def held_queries(heads: int, dim: int, itemsize: int) -> int:
-    """How many queries a program of scores holds, of an indexer of many heads."""
-    columns = SCORE_COLUMNS * 2 * 128 // (itemsize * max(128, next_power_of_two(dim)))
-    return max(columns // next_power_of_two(heads), 1)
+def held_queries(config: KernelConfig, heads: int) -> int:
+    """How many queries a program of scores holds, of an indexer of many ``heads``: four columns of products a row."""
+    return max(4 * config.score_rows // next_power_of_two(heads), 1)
 
 
 def config_for(plan: Plan, itemsize: int = 2) -> KernelConfig:

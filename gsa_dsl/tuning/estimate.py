@@ -85,7 +85,7 @@ def _by_key(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
 def _score(space: Space, x: dict[str, int], itemsize: int) -> tuple[int, int]:
     rows, keys, held = x["score_rows"], x["score_keys"], 0
     if space.stacked_heads:
-        held = rows * space.stacked_heads
+        held = max(4 * rows, space.stacked_heads)
         rows = min(held, PRODUCT_COLUMNS)
     # A product and what is summed over heads.
     return 2 * rows * keys, (held + max(x["score.stages"] - 1, 1) * keys) * space.index_dim * itemsize

@@ -122,8 +122,6 @@ that times are taken on, and be slow on others.
 """
 KV_OUTER = Axis("kv_outer", (0, 64))
 """Which kernels do the work: the time of one alone says nothing of the other."""
-SCORE_COLUMNS = (128, 256, 512)
-"""Queries times index heads of a program of scores, where heads are so many that these are columns of products."""
 SURVEYED = ("sample",)
 """Likewise where rows are surveyed: from which row on, and how many keys for, is a matter of several kernels."""
 
@@ -183,12 +181,6 @@ def space_of(plan: Plan) -> Space:
     idle = {BY_KEY} if plan.listed and not kv_outer(plan) else set()
     groups = [group for group in GROUPS if kernels.intersection(group.kernels) and group.name not in idle]
     heads = next_power_of_two(plan.score.heads) if plan.score is not None and stacked_scores(plan) else 0
-    if heads:
-        few = Axis("score_rows", tuple(dict.fromkeys(max(columns // heads, 1) for columns in SCORE_COLUMNS)))
-        groups = [
-            replace(group, axes=tuple(few if axis.field == few.field else axis for axis in group.axes))
-            for group in groups
-        ]
     rare = RARE | {"backward": (*RARE["backward"], "attend_bwd_key_kernel")} if idle else RARE
     # Fields that no kernel's time decides alone, or that none reads.
     apart = SURVEYED if surveys(plan) else ()
@@ -280,6 +272,6 @@ def difference(config: KernelConfig, base: KernelConfig) -> str:
 
 def space_digest() -> str:
     """Changes whenever other values may be chosen, or the configuration has other fields."""
-    axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SCORE_COLUMNS, SURVEYED)
+    axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SURVEYED)
     text = repr((axes, tuple(field.name for field in fields(KernelConfig))))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
