@@ -101,6 +101,131 @@ SUBJECTS = (
         kv_heads=1,
     ),
     subject(
+        "many",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 30 tokens""",
+        heads=1,
+        kv_heads=1,
+        head_dim=24,
+        value_dim=40,
+    ),
+    subject(
+        "nearly_all",
+        """causal
+  indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }
+  select top 32 tokens  always last 2""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "adaptive",
+        f"""causal
+  gate value  = tanh(linear(x))           per head
+  gate output = sigmoid(linear(x) + 0.5)  per element
+  {INDEXER}
+  budget[t] = clamp(6 * ema(var(score[t])) / var(score[t]), 2, 11)
+  select top budget tokens  always first 1, last 3  train indexer with kl""",
+    ),
+    subject(
+        "zeros",
+        """causal
+  indexer { heads 1  dim 4  keys shared  score[t, s] = max(j) relu(q[t, j] . k[s]) * (q[t, j] . k[s]) }
+  budget[t] = clamp(4 * max(score[t]) / max(score[t]), 0, 6)  select top budget tokens""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "packed",
+        """causal  documents
+  indexer { heads 3  dim 16  keys shared  score[t, s] = max(j) (w[t, j] * relu(q[t, j] . k[s]) + b[j]) }
+  select top 5 tokens  always first 1, last 2  train indexer with kl""",
+        heads=3,
+        kv_heads=1,
+    ),
+    subject(
+        "soft",
+        f"""causal  {INDEXER}
+  select top 7 tokens  always last 2  sink  train indexer with kl
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + sqrt(abs(bias[h, min(distance, 9)])) + log(score[t, s])""",
+    ),
+    subject(
+        "blocks",
+        f"""causal
+  {INDEXER.replace("keys shared", "keys per kv_head")}
+  select top 1 blocks(16) by max per kv_head  always diagonal  sink  train indexer with kl""",
+        heads=6,
+    ),
+    subject(
+        "wide_blocks",
+        f"""causal  documents  {INDEXER}
+  select top 1 blocks(32) by mean  always first 1  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "pooled",
+        f"""causal
+  {INDEXER.replace("keys shared", "keys shared  pool mean")}
+  budget[t] = min(0.6 * count(score[t]) + 0.01 * max(score[t]), 6)
+  select top budget blocks(4)  always last 1  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "runs",
+        f"""causal  {INDEXER.replace("b[j]", "1")}
+  select top 2 blocks(4) by sum per queries(8)  always last 2  train indexer with kl""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "own_keys",
+        """full
+  indexer { keys attention  pool max  score[t, s] = sum(j) q[t, j] . k[s] }
+  select top 2 blocks(4) per kv_head""",
+        heads=4,
+        kv_heads=2,
+    ),
+    subject(
+        "mean_keys",
+        """full
+  indexer { keys attention  pool mean  score[t, s] = sum(j) sigmoid(q[t, j] . k[s] / sqrt(dim)) }
+  select top 2 blocks(16) per kv_head""",
+        heads=6,
+        kv_heads=2,
+        head_dim=24,
+        value_dim=24,
+    ),
+    subject(
+        "levels",
+        f"""full  {INDEXER.replace("sum(j)", "mean(j)")}
+  budget[t] = min(0.2 * above(score[t], 0.5) + entropy(score[t]) + 6 * abs(max(score[t]) - min(score[t]))
+      + 0.5 * mean(score[t]) + 0.02 * count(score[t]), 12)
+  select top budget tokens  always last 2  train indexer with kl(temperature = 2)""",
+        heads=2,
+        kv_heads=1,
+    ),
+    subject(
+        "saturated",
+        """causal
+  indexer { heads 2  dim 16  keys shared  score[t, s] = tanh(mean(j) w[t, j] / (1 + exp(-(q[t, j] . k[s])))) }
+  select top 6 tokens  always first 1  train indexer with kl""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
+        "wide",
+        """full documents
+  indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
+  select top 6 tokens  train indexer with kl(temperature = 0.5)
+  logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
+        heads=3,
+        kv_heads=1,
+        head_dim=24,
+        value_dim=16,
+    ),
+    subject(
         "mass",
         """causal
   indexer { heads 1  dim 16  keys shared  score[t, s] = sum(j) q[t, j] . k[s] / dim }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gsa_dsl.compiler import generate
+from tests.codegen.generated import EXAMPLES, PARAMS, SHAPE, example
 from tests.mutants import __main__ as command
 from tests.mutants import child, log
 from tests.mutants.child import SHEEP, Trial, Verdict
@@ -152,3 +155,15 @@ def test_a_run_goes_on_from_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert tried == [mutant.name for mutant in chosen]
     assert [outcome.verdict.where for outcome in log.known(path, chosen)] == ["there"] * 3
     assert log.known(tmp_path / "none", chosen) == []
+
+
+def test_the_specs_reach_every_kernel_that_examples_have() -> None:
+    """A fault that no spec reaches is not seen to survive."""
+
+    def kernels(text: str) -> set[str]:
+        return set(re.findall(r"def (\w+_kernel)\(", text))
+
+    examples = (generate(example(name), PARAMS[name], SHAPE, None, "triton") for name in EXAMPLES)
+    wanted = set().union(*map(kernels, examples))
+    assert "index_grad_kernel" in wanted
+    assert wanted <= set().union(*(kernels(child.generate(subject, "interpret")) for subject in SUBJECTS))
