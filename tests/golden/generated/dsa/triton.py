@@ -179,9 +179,9 @@ def score_kernel(
     t = first_row + local
     j = column % SCORE_STACK
     there = (local < rows) & (t < length)
-    q_off = batch * stride_iqb + j * stride_iqj + t.to(tl.int64) * stride_iql
+    q_off = batch * stride_iqb + j.to(tl.int64) * stride_iqj + t.to(tl.int64) * stride_iql
     q0 = tl.trans(tl.load(iq_ptr + q_off[:, None] + d[None, :], mask=there[:, None], other=0.0))
-    w_off = batch * stride_iwb + j * stride_iwj + t.to(tl.int64) * stride_iwl
+    w_off = batch * stride_iwb + j.to(tl.int64) * stride_iwj + t.to(tl.int64) * stride_iwl
     w0 = tl.load(iw_ptr + w_off, mask=there, other=0.0).to(tl.float32)[None, :]
     local1 = tl.program_id(0) * SCORE_ROWS + 2 + i
     t1 = first_row + local1
@@ -190,9 +190,9 @@ def score_kernel(
     t = first_row + local
     j = column % SCORE_STACK
     there = (local < rows) & (t < length)
-    q_off = batch * stride_iqb + j * stride_iqj + t.to(tl.int64) * stride_iql
+    q_off = batch * stride_iqb + j.to(tl.int64) * stride_iqj + t.to(tl.int64) * stride_iql
     q1 = tl.trans(tl.load(iq_ptr + q_off[:, None] + d[None, :], mask=there[:, None], other=0.0))
-    w_off = batch * stride_iwb + j * stride_iwj + t.to(tl.int64) * stride_iwl
+    w_off = batch * stride_iwb + j.to(tl.int64) * stride_iwj + t.to(tl.int64) * stride_iwl
     w1 = tl.load(iw_ptr + w_off, mask=there, other=0.0).to(tl.float32)[None, :]
     for edge in tl.static_range(0, 2):
         for n0 in range(inner if edge else begin, end if edge else inner, SCORE_KEYS):
@@ -872,9 +872,9 @@ def index_score_kernel(
     for stack in range(0, STACKS):
         j = stack * STACK + stacked_row % STACK
         there = ti < length
-        iq_off = batch * stride_iqb + j * stride_iqj + ti.to(tl.int64) * stride_iql
+        iq_off = batch * stride_iqb + j.to(tl.int64) * stride_iqj + ti.to(tl.int64) * stride_iql
         q = tl.load(iq_ptr + iq_off[:, None] + di[None, :], mask=there[:, None], other=0.0)
-        iw_off = batch * stride_iwb + j * stride_iwj + ti.to(tl.int64) * stride_iwl
+        iw_off = batch * stride_iwb + j.to(tl.int64) * stride_iwj + ti.to(tl.int64) * stride_iwl
         w = tl.load(iw_ptr + iw_off, mask=there, other=0.0).to(tl.float32)
         for step in range(0, steps):
             s, real, _ = key_block(step, sinks, window, ti, ri, length, pos_ptr, word_ptr, count, BACKWARD_KEYS, LISTED)
@@ -915,9 +915,9 @@ def index_grad_kernel(
         sinks, window, steps = range_steps(tile, length, BACKWARD_KEYS)
     j = tl.program_id(2) * STACK + stacked_row % STACK
     there = ti < length
-    iq_off = batch * stride_iqb + j * stride_iqj + ti.to(tl.int64) * stride_iql
+    iq_off = batch * stride_iqb + j.to(tl.int64) * stride_iqj + ti.to(tl.int64) * stride_iql
     q = tl.load(iq_ptr + iq_off[:, None] + di[None, :], mask=there[:, None], other=0.0)
-    iw_off = batch * stride_iwb + j * stride_iwj + ti.to(tl.int64) * stride_iwl
+    iw_off = batch * stride_iwb + j.to(tl.int64) * stride_iwj + ti.to(tl.int64) * stride_iwl
     w = tl.load(iw_ptr + iw_off, mask=there, other=0.0).to(tl.float32)
     diq = tl.zeros((TILE * STACK, INDEX_PAD), tl.float32)
     diw = tl.zeros((TILE * STACK,), tl.float32)
