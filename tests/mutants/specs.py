@@ -217,7 +217,7 @@ SUBJECTS = (
     subject(
         "wide",
         """full documents
-  indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
+  indexer { heads 20  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
   select top 6 tokens  train indexer with kl(temperature = 0.5)
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
         heads=3,
