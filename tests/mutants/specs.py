@@ -215,9 +215,18 @@ SUBJECTS = (
         kv_heads=1,
     ),
     subject(
+        "stacks",
+        """causal
+  indexer { heads 20  dim 16  keys shared
+    score[t, s] = max(j) (w[t, j] * (q[t, j] . k[s])) + 0.1 * sum(j) relu(q[t, j] . k[s] + b[j]) }
+  select top 6 tokens per queries(2)  train indexer with kl""",
+        heads=1,
+        kv_heads=1,
+    ),
+    subject(
         "wide",
         """full documents
-  indexer { heads 20  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
+  indexer { heads 9  dim 24  keys shared  score[t, s] = max(j) w[t, j] * silu(q[t, j] . k[s] / dim) }
   select top 6 tokens  train indexer with kl(temperature = 0.5)
   logit[t, s] = q[t] . k[s] / sqrt(head_dim) + 0.5 * tanh(score[t, s])""",
         heads=3,
