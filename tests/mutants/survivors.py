@@ -34,6 +34,8 @@ _INNER = 'inner = tl.minimum(end, {{ "first // UNIT" if blind else "tl.minimum(f
 _ENOUGH = "tl.minimum(tl.maximum(wanted * (1.0 - spread), 0.0), BUDGET_MOST * 1.0)"
 _KEPT = 'taken = tl.atomic_add(found_ptr + out * 2, count, mask=row_ok & (count > 0), sem="relaxed")'
 
+_STACKED = "; tests/runtime/test_stacked.py has that, and catches it"
+
 EQUIVALENT: dict[str, str] = {
     'gsa_dsl/ir/lower.py: mul to add: if reads == ("dot",) and linear and canonicalize(apply("mul", Const(scale), Input("dot"))) == _front(value):': "a "
     "plain product that is written as a logit is computed as any logit, by the same multiplication",
@@ -103,6 +105,13 @@ EQUIVALENT: dict[str, str] = {
     f"templates/macros/strip.jinja: drop + 1: {_INNER}": _MASKED,
     "templates/macros/strip.jinja: maximum to minimum: inner = tl.maximum(inner, begin)": _MASKED,
     "templates/macros/strip.jinja: - to +: last = tl.minimum(first + {{ last_row }}, length - 1) // UNIT": _UNSEEN,
+    f"templates/macros/strip.jinja: + to -: {_INNER}": _MASKED,
+    "templates/macros/strip.jinja: minimum to maximum (2): final = tl.minimum(tl.minimum(first + SCORE_ROWS, first_row + rows), length) - 1": _UNSEEN,
+    'templates/macros/strip.jinja: drop - 1: {%- set last_row = "(SCORE_ROWS - 1) * QUERIES" if runs else "SCORE_ROWS - 1" -%}': _UNSEEN,
+    'templates/macros/strip.jinja: - to +: {%- set last_row = "(SCORE_ROWS - 1) * QUERIES" if runs else "SCORE_ROWS - 1" -%}': _UNSEEN,
+    "templates/kernels/score_stacked.py.jinja: >= to >: if begin >= end:": "the program that goes on has no keys to walk",
+    "templates/kernels/ranks.py.jinja: - to +: near = tl.floor(place - slack).to(tl.int32)": _BRACKET,
+    "templates/kernels/ranks.py.jinja: <= to <: if far <= held:": _BRACKET,
     "templates/macros/strip.jinja: >= to >: if begin >= last:": "the program that goes on has no keys to walk",
     'templates/kernels/score.py.jinja: < to <=: rank = tl.where({{ "s[None, :] < (t // UNIT)[:, None]" if blind else visible("s[None, :]", "t[:, None]", limit) }}, rank, 0)': "where "
     "keys are pooled a query's own block is forced, and takes no part in contest or statistics",
@@ -171,6 +180,15 @@ _OTHERS = (
 )
 
 MISSED: dict[str, str] = {
+    "templates/kernels/score_stacked.py.jinja: the second product's scores are its first queries'": f"it takes a program of scores with several products{_STACKED}",
+    'templates/kernels/score_stacked.py.jinja: maximum to minimum: acc{{ loop.index0 }} = {{ "maximum(acc" ~ loop.index0 ~ ", more" ~ loop.index0 ~ ")" if reduction.op == "max" else "acc" ~ loop.index0 ~ " + more" ~ loop.index0 }}': f"it takes more heads than a product holds{_STACKED}",
+    'templates/kernels/score_stacked.py.jinja: == to !=: acc{{ loop.index0 }} = {{ "maximum(acc" ~ loop.index0 ~ ", more" ~ loop.index0 ~ ")" if reduction.op == "max" else "acc" ~ loop.index0 ~ " + more" ~ loop.index0 }}': f"it takes more heads than a product holds{_STACKED}",
+    'templates/kernels/stack.py.jinja: 0.0 to 1.0: term{{ i }} = tl.where(there, term{{ i }}, {{ \'float("-inf")\' if reduction.op == "max" else "0.0" }})': f"scores that are all more by a number make the same choice and loss: it takes sums within a product{_STACKED}",
+    'templates/kernels/index_stack.py.jinja: < to <=: tl.store(dib_ptr + ({{ choice }} * tl.cdiv(length, TILE) + tile) * INDEX_HEADS + j, dib{{ ", mask=j < INDEX_HEADS" if ragged }})': f"it takes heads that are no whole stacks{_STACKED}",
+    "templates/host/stack.py.jinja: the sums of a chunk are its first tiles'": f"it takes several chunks of tiles{_STACKED}",
+    "templates/host/stack.py.jinja: - to +: count = min(most, tiles - first)": f"it takes several chunks of tiles{_STACKED}",
+    'templates/kernels/threshold.py.jinja: < to <=: total += tl.sum((real{{ " & (s >= begin)" if plan.first }}{{ " & (s < end)" if plan.last }}).to(tl.int32))': "it "
+    "takes a budget of statistics beside forced keys, in rows shorter than it; tests/runtime/test_calls.py has that, and catches it",
     "templates/eager.py.jinja: - to +: chosen, k_t = (x.repeat_interleave(QUERIES, 1)[:, : end - first] for x in (chosen, k_t))": "it "
     "takes several chunks of queries, which are long; tests/runtime/test_blocks.py makes them short, and catches it",
     'templates/host/common.py.jinja: == to !=: if x.device.type == "cpu":': "it changes how a kernel is launched on a GPU "
