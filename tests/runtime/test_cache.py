@@ -79,32 +79,40 @@ def test_a_compile_from_the_cache_loads_no_compiler(backend: str, tmp_path: Path
 TIMED = """
 import time
 import torch, triton.runtime.interpreter
+# How fast the machine is, which is told by work that never changes.
+start = time.process_time()
+sum(i * i for i in range(300_000))
+loop = time.process_time() - start
 start = time.process_time()
 import gsa_dsl
 gsa_dsl.compile({spec!r}, heads=64, kv_heads=4, head_dim=128, backend="interpret", cache_dir={cache!r})
-print(time.process_time() - start)
+print(time.process_time() - start, loop)
 """
 
 
 def test_a_fresh_process_has_its_attention_at_once(tmp_path: Path) -> None:
-    """From a spec to a loaded module in 1 s, from the cache in 20 ms, with room for a machine that does other work."""
+    """From a spec to a loaded module in 1 s, from the cache in 20 to 30 ms, with room for a slow machine: 4 times as long
+    as a loop takes that is 11 to 16 ms.
+    """
 
-    def seconds() -> float:
+    def seconds() -> tuple[float, float]:
         code = TIMED.format(spec=str(GSA), cache=str(tmp_path))
-        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        took, loop = map(float, out.split())
+        return took, took / loop
 
-    def best_of_five(before: Callable[[], object], limit: float) -> float:
+    def best_of_five(before: Callable[[], object], limit: float, in_loops: bool) -> float:
         found = float("inf")
         for _ in range(5):
             before()
-            found = min(found, seconds())
+            found = min(found, seconds()[in_loops])
             if found < limit:
                 break  # on a busy machine the least disturbed run tells
         return found
 
     seconds()  # a first run writes bytecode
-    assert best_of_five(lambda: shutil.rmtree(tmp_path), 1.0) < 1.5
-    assert best_of_five(lambda: None, 0.02) < 0.04
+    assert best_of_five(lambda: shutil.rmtree(tmp_path), 1.0, in_loops=False) < 1.5
+    assert best_of_five(lambda: None, 2.0, in_loops=True) < 4
 
 
 def test_a_compile_from_the_cache_is_fast(compile_gsa: Compile) -> None:
