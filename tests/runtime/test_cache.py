@@ -93,7 +93,7 @@ print(time.process_time() - start, loop)
 def test_a_fresh_process_has_its_attention_at_once(tmp_path: Path) -> None:
     """From a spec to a loaded module in 1 s, from the cache in 20 to 30 ms, with room for a slow machine.
 
-    From the cache that is 4 times what a loop takes, which is 16 ms where a load takes 42.
+    From the cache that is 3.6 times what a loop takes: 16 ms where a load takes 42.
     """
 
     def seconds() -> tuple[float, float]:
@@ -113,7 +113,7 @@ def test_a_fresh_process_has_its_attention_at_once(tmp_path: Path) -> None:
 
     seconds()  # a first run writes bytecode
     assert best_of_five(lambda: shutil.rmtree(tmp_path), 1.0, in_loops=False) < 1.5
-    assert best_of_five(lambda: None, 2.0, in_loops=True) < 4
+    assert best_of_five(lambda: None, 2.0, in_loops=True) < 3.6
 
 
 def test_a_compile_from_the_cache_is_fast(compile_gsa: Compile) -> None:

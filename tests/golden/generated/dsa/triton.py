@@ -456,7 +456,8 @@ def list_kernel(
     local = tile * TILE + r
     t = first_row + local
     row_ok = (local < rows) & (t < length)
-    first_ptr = rank_ptr
+    # What is known of a key takes the place of its first query's rank, which nobody reads again.
+    kept_ptr = rank_ptr + (batch * rows + tile * TILE) * width
     rank_ptr += ((batch * rows + local) * width)[:, None]
     limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
     last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
@@ -464,8 +465,6 @@ def list_kernel(
     pos_ptr += slot * list_width
     word_ptr += slot * list_width
     end = tl.minimum(first_row + tile * TILE + TILE, length)
-    # What is known of a key takes the place of its first query's rank, which nobody reads again.
-    kept_ptr = first_ptr + (batch * rows + tile * TILE) * width
     agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(0, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)

@@ -543,7 +543,8 @@ def list_kernel(
     start_ptr += batch * length
     stop_ptr += batch * length
     start = tl.load(start_ptr + t, mask=row_ok, other=0)
-    first_ptr = rank_ptr
+    # What is known of a key takes the place of its first query's rank, which nobody reads again.
+    kept_ptr = rank_ptr + (batch * rows + tile * TILE) * width
     rank_ptr += ((batch * rows + local) * width)[:, None]
     limit = tl.load(threshold_ptr + batch * rows + local, mask=row_ok, other=-1).to(tl.uint32, bitcast=True)[:, None]
     last = tl.load(last_ptr + batch * rows + local, mask=row_ok, other=-1)[:, None]
@@ -552,8 +553,6 @@ def list_kernel(
     word_ptr += slot * list_width
     begin = tl.load(start_ptr + first_row + tile * TILE) // LIST_KEYS * LIST_KEYS
     end = tl.minimum(first_row + tile * TILE + TILE, length)
-    # What is known of a key takes the place of its first query's rank, which nobody reads again.
-    kept_ptr = first_ptr + (batch * rows + tile * TILE) * width
     agreed = tl.zeros((LIST_KEYS,), tl.int32)
     for n0 in range(begin, end, LIST_KEYS):
         s = n0 + tl.arange(0, LIST_KEYS)
