@@ -46,6 +46,9 @@ class KernelConfig:
     a tile of queries adds the gradients of its keys atomically, as for tokens. ``gather``: where tokens are chosen, a
     tile whose union holds more than this percentage of what its queries chose, added up, is attended to a query at a
     time, ``gather_keys`` keys a step; 0 always, 100 never.
+
+    ``hopper``: where tokens are chosen, on a GPU of compute capability 9.0, warps of the forward have jobs of their
+    own: some copy keys, up to so many steps (2 to 4) ahead of those that attend to them; 0: all do both, as elsewhere.
     """
 
     tile: int = 8
@@ -62,6 +65,7 @@ class KernelConfig:
     kv_outer: int = 64
     gather: int = 100
     gather_keys: int = 32
+    hopper: int = 0
     attend: Launch = Launch(4, 2)
     gathered: Launch = Launch(1, 3)
     backward: Launch = Launch(8, 2)
@@ -89,5 +93,7 @@ class KernelConfig:
             raise ValueError(f"config.tile must be at most 32 (a mask word holds 32 queries), got {self.tile}")
         if not 0 <= self.gather <= 100:
             raise ValueError(f"config.gather must be a percentage, 0 to 100, got {self.gather!r}")
+        if self.hopper not in (0, 2, 3, 4):
+            raise ValueError(f"config.hopper must be 0, or steps ahead, 2 to 4, got {self.hopper!r}")
         if self.workspace_mib < 1:
             raise ValueError(f"config.workspace_mib must be at least 1, got {self.workspace_mib!r}")

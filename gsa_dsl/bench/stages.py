@@ -19,7 +19,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "redo_kernel",
     ),
     "lists": ("list_kernel", "collect_kernel"),
-    "attention": ("attend_fwd_kernel", "part_kernel", "gather_fwd_kernel"),
+    "attention": ("attend_fwd_kernel", "attend_hopper_kernel", "part_kernel", "gather_fwd_kernel"),
     "backward, prepared": ("attend_bwd_prepare_kernel",),
     "dq": ("attend_bwd_query_kernel",),
     "dk, dv": ("attend_bwd_key_kernel",),

@@ -26,6 +26,10 @@ GATE_LAUNCH = Launch(4, 1)
 PREPARE_LAUNCH = Launch(8, 1)
 BUDGET_LAUNCH = Launch(1, 1)
 """Gates before the attention, the backward's preparation and budgets only move bytes: nothing to tune."""
+HOPPER_LAUNCH = {"num_warps": 4, "maxnreg": 168}
+"""Of one of three groups of four warps; so many registers a thread on average, of a whole multiprocessor's."""
+HOPPER_KEYS = 128
+"""Keys a step of these."""
 
 
 def emit_triton(plan: Plan) -> str:
@@ -99,6 +103,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         # Delta as the log-sum-exp lies, for those that read it beside the backward's tiles.
         "keeps_delta": plan.soft or plan.sink_origin is not None,
         "gathers": gathers(plan),
+        "hopper": plan.config.hopper,
         "gather_rows": max(16, next_power_of_two(plan.shape.group)),  # the fewest of a matrix instruction
         "own_most": _own_most(plan),
         "runs": plan.grain.queries > 1,
@@ -210,7 +215,7 @@ def _columns(plan: Plan) -> dict[str, object]:
     columns, parts = max(config.score_keys // block, 1), max(block // config.score_keys, 1)
     return {
         # Rows of lists begin at multiples of 16 at every length: Triton would compile anew where they do not.
-        "list_pad": max(max(config.block_keys, config.backward_keys) // block, 16),
+        "list_pad": max(max(config.block_keys, config.backward_keys) // block, 16, HOPPER_KEYS if config.hopper else 0),
         "columns_a_tile": columns,
         "parts_a_block": parts,
         "column_strip": max(config.strip // parts, 1) * columns,
@@ -283,6 +288,8 @@ def launches(plan: Plan) -> dict[str, dict[str, int]]:
     if plan.trains and stacked(plan):
         chosen |= {"index_score_kernel": config.loss, "index_grad_kernel": config.loss}
     made = {name: {"num_warps": one.warps, "num_stages": one.stages} for name, one in chosen.items()}
+    if config.hopper:
+        made["attend_hopper_kernel"] = dict(HOPPER_LAUNCH)
     for name in SCORING & made.keys():
         made[name]["enable_fp_fusion"] = False
     return made

@@ -27,13 +27,17 @@ from gsa_dsl.ir.plan import (
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.passes.canonicalize import canonicalize, scaled
 from gsa_dsl.passes.derivative import derivative
-from gsa_dsl.passes.schedule import config_for
+from gsa_dsl.passes.schedule import config_for, hopper_refused
 from gsa_dsl.sema import typed
 from gsa_dsl.sema.typed import CheckedSpec, GateSpec, TypedExpr
 
 
 def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = None) -> Plan:
-    """Lower ``spec`` for ``shape``; without a ``config`` the planner's default is taken."""
+    """Lower ``spec`` for ``shape``; without a ``config`` the planner's default is taken.
+
+    Raises:
+        ValueError: the ``config`` asks for kernels that there are not for such a plan.
+    """
     source = spec.source
     origin = _origin(source, spec.tree.name.span)
     score = _score(spec, shape) if spec.indexer is not None and spec.selection is not None else None
@@ -63,7 +67,11 @@ def lower(spec: CheckedSpec, shape: HeadShape, config: KernelConfig | None = Non
         forced_origin=_origin(source, spec.forced.span) if spec.forced.span is not None else None,
         config=config or KernelConfig(),
     )
-    return plan if config is not None else replace(plan, config=config_for(plan))
+    if config is None:
+        return replace(plan, config=config_for(plan))
+    if config.hopper and (why := hopper_refused(plan)) is not None:
+        raise ValueError(f"config.hopper must be 0 here: {why}")
+    return plan
 
 
 def _origin(source: Source, span: Span) -> Origin:

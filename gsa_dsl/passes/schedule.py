@@ -111,6 +111,25 @@ def gathers(plan: Plan) -> bool:
     return plan.listed and config.gather < 100 and grain.block == 1 and grain.queries == 1 and not plan.soft
 
 
+def hopper_refused(plan: Plan) -> str | None:
+    """Why the warps of a plan's forward cannot have jobs of their own on Hopper; None where they can.
+
+    Two groups of warps have half of a tile's rows each, 64, the fewest of Hopper's matrix instruction for such a group;
+    keys are copied 16 bytes at a time, to where products read them.
+    """
+    shape, grain, config = plan.shape, plan.grain, plan.config
+    rows = config.tile * next_power_of_two(shape.group)
+    if not plan.listed or grain.block > 1:
+        return "no tokens are chosen"
+    if plan.soft or plan.logit is not None or plan.scale <= 0 or plan.sink_origin is not None:
+        return "its logits are more than scaled products"
+    if shape.head_dim != shape.value_dim or shape.head_dim not in (64, 128):
+        return f"heads must have 64 or 128 features, of keys and of values, not {shape.head_dim} and {shape.value_dim}"
+    if rows != ROWS:
+        return f"tile times query heads per kv head must be {ROWS}, not {rows}"
+    return None
+
+
 def kv_outer(plan: Plan) -> bool:
     """Whether a program takes the gradients of a block's keys, over the queries that chose it: steps within a block."""
     return plan.config.kv_outer > 0 and plan.grain.block >= max(plan.config.backward_keys, 2)
@@ -136,6 +155,8 @@ def schedules(plan: Plan) -> dict[str, str]:
         share = plan.config.gather
         forward += f"; a query at a time where it holds over {share} % of what its queries chose" if share else ""
         forward = forward if share else "a query at a time"
+    if plan.config.hopper:
+        forward += "; on Hopper by warps of which some copy keys"
     backward = "queries outermost, gradients of keys added atomically"
     if kv_outer(plan):
         backward = f"queries, then keys outermost, {plan.config.kv_outer} tiles of queries a program at most"

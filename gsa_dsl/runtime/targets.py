@@ -16,6 +16,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 from triton.compiler import compile as triton_compile
+from triton.experimental.gluon._runtime import GluonASTSource
 from triton.runtime.jit import JITFunction
 
 TARGETS: dict[str, GPUTarget] = {
@@ -76,6 +77,7 @@ def compile_for(
 ) -> Iterator[KernelReport]:
     """Compile the kernels of ``module`` for ``target`` (a key of :data:`TARGETS`), in each of their variants.
 
+    A kernel that is written for Hopper alone is left out elsewhere.
     ``kernels`` names those wanted, all if left out; ``heaviest`` leaves out variants in which a flag is off.
 
     Raises:
@@ -88,6 +90,8 @@ def compile_for(
     }
     with _precision_of(module, target):
         for name, kernel in wanted.items():
+            if kernel.is_gluon() and target != "sm_90":
+                continue
             flags = [param.name for param in kernel.params if param.is_constexpr and param.name != "DESCRIBED"]
             # As a launch decides by the hardware, where a module has descriptors.
             copies = target in DESCRIBING and hasattr(module, "TensorDescriptor")
@@ -142,8 +146,9 @@ def _compile(
             attributes[(position,)] = [["tt.divisibility", 16]]
     own = {"sm_100": "LAUNCH_BLACKWELL", "gfx942": "LAUNCH_AMD"}.get(target, "")
     options = (module.LAUNCH | getattr(module, own, {}))[name]
+    made_of = GluonASTSource if kernel.is_gluon() else ASTSource
     compiled = triton_compile(
-        ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
+        made_of(fn=kernel, signature=signature, constexprs=constants, attrs=attributes),
         target=TARGETS[target],
         options=dict(options),
     )

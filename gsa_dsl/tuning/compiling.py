@@ -6,6 +6,7 @@ process seconds where many do at once, and what runs on it disturbs the one that
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -31,6 +32,9 @@ class Compiler(Bench):
         triton.runtime.driver.set_active(_Unopened(GPUTarget("cuda", 10 * major + minor, 32), job.shared))
         # Host code asks torch what kernels are to be launched with, and how.
         torch.cuda.get_device_capability = lambda device=None: (major, minor)
+        # How many programs there are changes nothing of a kernel.
+        alone = SimpleNamespace(multi_processor_count=1)
+        torch.cuda.get_device_properties = lambda device=None: alone  # type: ignore[assignment, return-value]
 
     def _call(self, compiled: CompiledAttention, x: Inputs, *, return_aux: bool = False) -> Any:
         """Unchecked: operands that are nowhere are refused."""

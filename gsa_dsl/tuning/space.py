@@ -106,6 +106,7 @@ GROUPS = (
     Group("settle", ("settle_kernel",), (), (Axis("settle.warps", (2, 4, 8)),)),
 )
 RARE = {
+    "attend": ("attend_hopper_kernel",),
     "backward": ("attend_bwd_index_kernel",),
     "score": ("pool_kernel", "survey_kernel", "mark_kernel"),
     "threshold": ("narrow_threshold_kernel", "redo_kernel"),
@@ -124,6 +125,10 @@ KV_OUTER = Axis("kv_outer", (0, 64))
 """Which kernels do the work: the time of one alone says nothing of the other."""
 SURVEYED = ("sample",)
 """Likewise where rows are surveyed: from which row on, and how many keys for, is a matter of several kernels."""
+
+
+UNSEARCHED = ("hopper",)
+"""Fields of a configuration that no search chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,5 +278,6 @@ def difference(config: KernelConfig, base: KernelConfig) -> str:
 def space_digest() -> str:
     """Changes whenever other values may be chosen, or the configuration has other fields."""
     axes = (SHARED, GROUPS, WORKSPACE, GATHER, KV_OUTER, SURVEYED)
-    text = repr((axes, tuple(field.name for field in fields(KernelConfig))))
+    searched = tuple(field.name for field in fields(KernelConfig) if field.name not in UNSEARCHED)
+    text = repr((axes, searched))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

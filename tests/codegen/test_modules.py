@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -19,7 +20,7 @@ from gsa_dsl.compiler import plan_of
 from gsa_dsl.diagnostics.span import Source
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.testing.strategies import specs
-from tests.codegen.generated import EXAMPLES, ROOT, example, module_text, plan_of_example
+from tests.codegen.generated import EXAMPLES, ROOT, SMALL_TILES, example, module_text, plan_of_example
 from tests.conftest import Golden
 
 DIALECTS = ("triton", "torch")
@@ -37,6 +38,11 @@ modules = pytest.mark.parametrize(
 @modules
 def test_the_module_is_the_golden_one(name: str, dialect: str, golden: Golden) -> None:
     golden(GOLDEN / name / f"{dialect}.py", module_text(name, dialect))
+
+
+def test_the_module_for_hopper_is_the_golden_one(golden: Golden) -> None:
+    plan = plan_of_example("gsa", (16, 1, 64), replace(SMALL_TILES, hopper=2))
+    golden(GOLDEN / "gsa" / "hopper.py", emit_triton(plan))
 
 
 @modules

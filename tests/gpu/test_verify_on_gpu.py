@@ -12,6 +12,7 @@ import gsa_dsl
 from gsa_dsl.runtime.validate import OperandError
 from gsa_dsl.testing.inputs import Inputs, make_inputs
 from gsa_dsl.testing.verify import verify
+from gsa_dsl.tuning.launches import launches_watched
 
 pytestmark = pytest.mark.gpu
 
@@ -166,3 +167,23 @@ def repeated(x: Inputs, length: int) -> Inputs:
         return whole
     copies = torch.arange(length // x.documents.shape[1], device=x.documents.device) * (x.documents.max() + 1)
     return dataclasses.replace(whole, documents=(x.documents[:, None] + copies[:, None]).flatten(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize(("heads", "ahead"), [((32, 2, 64), 4), ((16, 1, 128), 3)], ids=str)
+@pytest.mark.parametrize("name", ["dsa", "gsa", "packed", "sparse_only", "top_p"])
+def test_warps_with_jobs_of_their_own_agree_with_the_reference(
+    name: str, heads: tuple[int, int, int], ahead: int, dtype: torch.dtype
+) -> None:
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("a kernel for Hopper")
+    config = dataclasses.replace(compiled(name, *heads).config, hopper=ahead)
+    shape = dict(zip(("heads", "kv_heads", "head_dim"), heads, strict=True))
+    path = EXAMPLES / f"{name}.gsa"
+    attention = gsa_dsl.compile(path, **shape, backend="triton", params=PARAMS[name], config=config)
+    assert attention.kernels is not None
+    launched: list[str] = []
+    with launches_watched(attention.kernels, lambda kernel, *_: launched.append(kernel)):
+        report = verify(attention, shapes=((1, 129), (2, 1000), (1, 4096 + 37)), dtype=dtype)
+    assert report.ok, str(report)
+    assert "attend_hopper_kernel" in launched
