@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import RLock
 from types import ModuleType
 from typing import Any
@@ -64,6 +65,10 @@ def interpreted_launches() -> Iterator[None]:
 
     # The interpreter keeps its state in triton's own modules, so only one launch may run at a time.
     with _LOCK:
+        builder = triton_interpreter.interpreter_builder
+        options = builder.options
+        # Without debug nobody looks at what this computes: whether whole numbers overflow, a third of a launch's time.
+        builder.options = replace(options, sanitize_overflow=options.debug and options.sanitize_overflow)
         patch_tensor = triton_interpreter._patch_lang_tensor
         triton_interpreter._patch_lang_tensor = patch_tensor_index
         jit_call, interpreted_call = JITFunction.__call__, InterpretedFunction.__call__
@@ -76,6 +81,7 @@ def interpreted_launches() -> Iterator[None]:
             JITFunction.__call__ = jit_call
             InterpretedFunction.__call__ = interpreted_call
             triton_interpreter._patch_lang_tensor = patch_tensor
+            builder.options = options
             scope.restore()
 
 

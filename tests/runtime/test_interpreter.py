@@ -53,6 +53,7 @@ def patched_state() -> list[Any]:
         JITFunction.__call__,
         InterpretedFunction.__call__,
         triton_interpreter._patch_lang_tensor,
+        triton_interpreter.interpreter_builder.options,
         triton.knobs.runtime.interpret,
         tl.load,
         tl.store,
