@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = _lines(options.out)
     jobs = [job for job in _jobs(options, checkers) if not _done(job, lines)]
     if options.plan:
-        _print_plan(jobs, gpus, options)
+        _print_plan(jobs, gpus, checkers, options)
         return 0
     report = _Report(options.out, time.monotonic(), len(jobs))
     tasks = [_task(job, options, checkers) for job in jobs]
@@ -109,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="print what would be measured and how long it should take")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="append a JSON line a case")
     parser.add_argument("--runner", default=GPU_BENCH, help=argparse.SUPPRESS)
-    parser.add_argument("--checkers", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--checkers", type=int, help="child processes a GPU (default: by the cores that there are, 14 at most)"
+    )
     return parser
 
 
@@ -250,7 +252,7 @@ def _done(job: Job, lines: dict[Hashable, dict[str, Any]]) -> bool:
     return line is not None and same and _usable(line)
 
 
-def _print_plan(jobs: Sequence[Job], gpus: int, options: argparse.Namespace) -> None:
+def _print_plan(jobs: Sequence[Job], gpus: int, checkers: int, options: argparse.Namespace) -> None:
     """A line a job, and how long all of them should take."""
     busy = [0.0] * gpus
     for job in jobs:
@@ -261,7 +263,10 @@ def _print_plan(jobs: Sequence[Job], gpus: int, options: argparse.Namespace) -> 
         busy[first] += seconds
         print(f"{busy[first]:6.0f} s  {job.kind:6} {job.case}: {what}, {job.seconds:.0f} s{cut}")
     total = sum(min(job.seconds, options.sweep_seconds) if job.kind != "search" else job.seconds for job in jobs)
-    print(f"{len(jobs)} jobs, {total:.0f} s of one GPU, {max(busy, default=0.0):.0f} s with {gpus}")
+    print(
+        f"{len(jobs)} jobs, {total:.0f} s of one GPU, {max(busy, default=0.0):.0f} s with {gpus}, "
+        f"each with {checkers} child processes; --gpus and --checkers tell of another machine"
+    )
 
 
 if __name__ == "__main__":

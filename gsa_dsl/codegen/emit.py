@@ -104,6 +104,7 @@ def _context(plan: Plan, made: tuple[Hook, ...]) -> dict[str, object]:
         "keeps_delta": plan.soft or plan.sink_origin is not None,
         "gathers": gathers(plan),
         "hopper": plan.config.hopper,
+        "hopper_keys": HOPPER_KEYS,
         "gather_rows": max(16, next_power_of_two(plan.shape.group)),  # the fewest of a matrix instruction
         "own_most": _own_most(plan),
         "runs": plan.grain.queries > 1,

@@ -175,7 +175,20 @@ def test_nothing_is_begun_that_does_not_fit(specs: Path, capfd: pytest.CaptureFi
 def test_the_plan_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     names = ("gsa", "sliding_sink")
     files = [str(ROOT / "examples" / f"{name}.gsa") for name in names]
-    options = ("--lengths", "8192", "32768", "--sweep", "half", "--sweep-all", "gsa@32768", "--gpus", "4", "--plan")
+    options = (
+        "--lengths",
+        "8192",
+        "32768",
+        "--sweep",
+        "half",
+        "--sweep-all",
+        "gsa@32768",
+        "--gpus",
+        "4",
+        "--checkers",
+        "3",
+        "--plan",
+    )
     assert tuning.main([*files, *options, "--out", os.devnull]) == 0
     *planned, total = capsys.readouterr().out.splitlines()
     kinds = [line.split()[2] for line in planned]
@@ -183,7 +196,7 @@ def test_the_plan_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gsa L=8192 overlap 0: " in planned[0]
     assert "sliding_sink L=32768" in planned[8]  # of the lengths of which one is swept whole
     assert total.startswith("12 jobs, ")
-    assert total.endswith(" with 4")
+    assert " with 4, each with 3 child processes; " in total
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
