@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any
 
 import jinja2
@@ -14,7 +15,7 @@ from gsa_dsl.codegen.hooks import hooks
 from gsa_dsl.codegen.literal import literal
 from gsa_dsl.codegen.printer import TORCH
 from gsa_dsl.paths import templates_dir
-from tests.codegen.generated import EXAMPLES, plan_of_example
+from tests.codegen.generated import EXAMPLES, SMALL_TILES, plan_of_example
 
 TEMPLATES = sorted(path.relative_to(templates_dir()).as_posix() for path in templates_dir().rglob("*.jinja"))
 
@@ -23,7 +24,8 @@ def contexts() -> list[tuple[str, dict[str, Any]]]:
     """Each module template with what the compiler gives it, for every example."""
     made: list[tuple[str, dict[str, Any]]] = []
     plans = [plan_of_example(name) for name in EXAMPLES]
-    for plan in (*plans, plan_of_example("gsa", (4, 2, 16, 40)), plan_of_example("gsa", (64, 4, 128))):
+    plans += [plan_of_example("gsa", (4, 2, 16, 40)), plan_of_example("gsa", (64, 4, 128))]
+    for plan in (*plans, plan_of_example("gsa", (16, 1, 64), replace(SMALL_TILES, hopper=2))):
         given = emit._context(plan, hooks(plan))
         made.append(("module.py.jinja", {**given, "library": []}))
         made.append(("eager.py.jinja", {**given, "hooks": hooks(plan, TORCH)}))

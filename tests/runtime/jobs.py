@@ -180,7 +180,8 @@ def _language() -> dict[str, Any]:
     return {
         "gl": _Gluon(),
         "mbarrier": SimpleNamespace(**barriers),
-        "async_copy": SimpleNamespace(async_copy_global_to_shared=copy, mbarrier_arrive=copied),
+        "copy_to_shared": copy,
+        "async_copy": SimpleNamespace(mbarrier_arrive=copied),
         "warpgroup_mma": product,
         "warpgroup_mma_wait": waited,
     }

@@ -93,6 +93,8 @@ CANDIDATES = tl.constexpr(8192)  # ranks inside a bracket, at most
 LIST_KEYS = tl.constexpr(32)
 LIST_PAD = tl.constexpr(128)
 COLLECT_KEYS = tl.constexpr(64)
+# Triton 3.9 has another name for it.
+copy_to_shared = getattr(async_copy, "async_load", None) or async_copy.async_copy_global_to_shared
 HOPPER_KEYS = tl.constexpr(128)
 HOPPER_STAGES = tl.constexpr(2)  # steps of keys that are in shared memory
 # How copies, products, sums of values and weights lie in a group of four warps.
@@ -1439,7 +1441,7 @@ def copy_items(operands, pos_ptr, list_width, length, lists, shared, signals):
             t = gl.minimum(tile * TILE + r // GROUP_PAD, length - 1).to(gl.int64)
             head = kv * GROUP + gl.minimum(r % GROUP_PAD, GROUP - 1)
             q_row = batch * stride_qb + head * stride_qh + t * stride_ql
-            async_copy.async_copy_global_to_shared(queries.index(part), q_ptr + q_row[:, None] + d[None, :])
+            copy_to_shared(queries.index(part), q_ptr + q_row[:, None] + d[None, :])
         async_copy.mbarrier_arrive(q_ready, increment_count=False)
         number += 1
         positions = pos_ptr + slot * list_width
@@ -1451,11 +1453,11 @@ def copy_items(operands, pos_ptr, list_width, length, lists, shared, signals):
             after = gl.load(positions + gl.minimum(i + 1, steps - 1) * HOPPER_KEYS + n)
             mbarrier.wait(k_empty.index(place), phase ^ 1)
             k_off = (s.to(gl.int64) * stride_kl)[:, None] + d[None, :]
-            async_copy.async_copy_global_to_shared(keys.index(place), k_head + k_off)
+            copy_to_shared(keys.index(place), k_head + k_off)
             async_copy.mbarrier_arrive(k_ready.index(place), increment_count=False)
             mbarrier.wait(v_empty.index(place), phase ^ 1)
             v_off = (s.to(gl.int64) * stride_vl)[:, None] + d[None, :]
-            async_copy.async_copy_global_to_shared(values.index(place), v_head + v_off)
+            copy_to_shared(values.index(place), v_head + v_off)
             async_copy.mbarrier_arrive(v_ready.index(place), increment_count=False)
             s = after
             filled += 1
