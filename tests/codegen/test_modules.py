@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 import shutil
 import subprocess
@@ -40,9 +41,15 @@ def test_the_module_is_the_golden_one(name: str, dialect: str, golden: Golden) -
     golden(GOLDEN / name / f"{dialect}.py", module_text(name, dialect))
 
 
-def test_the_module_for_hopper_is_the_golden_one(golden: Golden) -> None:
-    plan = plan_of_example("gsa", (16, 1, 64), replace(SMALL_TILES, hopper=2))
-    golden(GOLDEN / "gsa" / "hopper.py", emit_triton(plan))
+def test_what_hopper_adds_to_a_module_is_the_golden(golden: Golden) -> None:
+    plain, own = (
+        emit_triton(plan_of_example("gsa", (16, 1, 64), replace(SMALL_TILES, hopper=hopper))).splitlines()
+        for hopper in (0, 2)
+    )
+    golden(
+        GOLDEN / "gsa" / "hopper.diff",
+        "\n".join(difflib.unified_diff(plain, own, "hopper=0", "hopper=2", "", "", 3, "")) + "\n",
+    )
 
 
 @modules

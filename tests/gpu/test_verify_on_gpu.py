@@ -177,10 +177,8 @@ def test_warps_with_jobs_of_their_own_agree_with_the_reference(
 ) -> None:
     if torch.cuda.get_device_capability() != (9, 0):
         pytest.skip("a kernel for Hopper")
-    config = dataclasses.replace(compiled(name, *heads).config, hopper=ahead)
-    shape = dict(zip(("heads", "kv_heads", "head_dim"), heads, strict=True))
-    path = EXAMPLES / f"{name}.gsa"
-    attention = gsa_dsl.compile(path, **shape, backend="triton", params=PARAMS[name], config=config)
+    planned = compiled(name, *heads)
+    attention = planned.with_config(dataclasses.replace(planned.config, hopper=ahead))
     assert attention.kernels is not None
     launched: list[str] = []
     with launches_watched(attention.kernels, lambda kernel, *_: launched.append(kernel)):

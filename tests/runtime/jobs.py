@@ -78,16 +78,16 @@ class Product:
     """A product that is not there until it is waited for."""
 
     def __init__(self, left: Any, right: Place, sums: Any) -> None:
-        self._made = lambda: tl.dot(left.read() if isinstance(left, Place) else left, right.read(), sums)
+        self._left, self._right, self._sums = left, right, sums
 
     def value(self) -> Any:
-        return self._made()
+        left = self._left.read() if isinstance(self._left, Place) else self._left
+        return tl.dot(left, self._right.read(), self._sums)
 
 
 class _Ring:
     def __init__(self, made: Callable[[], Any], count: int) -> None:
         self._places = [made() for _ in builtins.range(count)]
-        self.dtype = getattr(self._places[0], "dtype", None)
 
     def index(self, place: Any) -> Any:
         return self._places[int(place)]
@@ -152,14 +152,14 @@ def _language() -> dict[str, Any]:
     """The names that a module has of Gluon."""
     copies = threading.local()
 
-    def copy(place: Place, pointer: Any, mask: Any = None) -> None:
-        copies.pending = [*getattr(copies, "pending", []), (place, pointer, mask)]
+    def copy(place: Place, pointer: Any) -> None:
+        copies.pending = [*getattr(copies, "pending", []), (place, pointer)]
 
     def copied(signal: Signal, increment_count: bool) -> None:
         assert not increment_count
-        for place, pointer, mask in copies.pending:
+        for place, pointer in copies.pending:
             time.sleep(COPYING)
-            place.write(tl.load(pointer, mask=mask, other=0.0) if mask is not None else tl.load(pointer))
+            place.write(tl.load(pointer))
         copies.pending = []
         signal.arrive(THREADS)
 

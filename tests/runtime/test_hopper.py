@@ -17,8 +17,7 @@ from torch import Tensor
 from triton.compiler import compile
 
 import gsa_dsl
-from gsa_dsl.compiler import generate, plan_of
-from gsa_dsl.diagnostics.span import Source
+from gsa_dsl.codegen.emit import emit_triton
 from gsa_dsl.options import KernelConfig
 from gsa_dsl.runtime import targets
 from gsa_dsl.runtime.loader import load_module, write_atomically
@@ -26,11 +25,11 @@ from gsa_dsl.runtime.targets import TARGETS, compile_for
 from gsa_dsl.testing.bounds import CheckedAddresses
 from gsa_dsl.testing.inputs import make_inputs
 from gsa_dsl.tuning.launches import launches_replaced
+from tests.codegen.generated import plan_of_example
 from tests.runtime import jobs
 from tests.runtime.agreement import agree
 from tests.runtime.jobs import jobs_as_threads
 
-ROOT = Path(__file__).parents[2]
 SCORE = "indexer { heads 2  dim 16  keys shared  score[t, s] = sum(j) w[t, j] * relu(q[t, j] . k[s]) }"
 PLAIN = f"causal {SCORE} select top 140 tokens"
 SPECS = {
@@ -159,10 +158,9 @@ def test_steps_ahead_are_two_to_four() -> None:
 
 
 def module_of(name: str, folder: Path, shape: tuple[int, ...] = (32, 2, 64), hopper: int = 2) -> Any:
-    source = Source(f"{name}.gsa", (ROOT / "examples" / f"{name}.gsa").read_text(encoding="utf-8"))
-    config = replace(plan_of(source, {}, shape).config, hopper=hopper)
+    config = replace(plan_of_example(name, shape).config, hopper=hopper)
     path = folder / f"{name}.py"
-    write_atomically(path, generate(source, {}, shape, config, "triton"))
+    write_atomically(path, emit_triton(plan_of_example(name, shape, config)))
     return load_module(path)
 
 
